@@ -1,0 +1,11 @@
+/**
+ * Certificates of local workloads: who has one, when it is renewed, where it comes from.
+ *
+ * Owns: the manager, the schedule, the authorities (development CA; the real one comes with another issue). Never:
+ * TLS. Runs on: control.
+ *
+ * @module
+ */
+export type { Authority, CertificateState } from "./authority.ts";
+export { CertManager } from "./manager.ts";
+export { createDevAuthority, DEV_ROOT_PEM } from "./dev_authority.ts";

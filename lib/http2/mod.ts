@@ -1,0 +1,20 @@
+/**
+ * HTTP/2 for CONNECT, client and server, over any ByteStream.
+ *
+ * Owns: the connection, its settings, flow control and limits. Behind this door is node:http2 for now. Never:
+ * HBONE words. Runs on: every thread.
+ *
+ * @module
+ */
+export type {
+  ClientConnection,
+  ConnectAnswer,
+  ConnectHead,
+  Headers,
+  Http2Settings,
+  IncomingConnect,
+  ServerConnection,
+} from "./types.ts";
+export { connect } from "./client.ts";
+export { serve } from "./server.ts";
+export { Http2Error } from "./error.ts";

@@ -1,0 +1,68 @@
+import type { ByteStream } from "#stream";
+
+/** Lower-case names to all values in order. Pseudo headers are not among them. */
+export type Headers = ReadonlyMap<string, readonly string[]>;
+
+/** behaviour.md 7.6. */
+export interface Http2Settings {
+  readonly streamWindowBytes: number;
+  readonly connectionWindowBytes: number;
+  readonly frameBytesMax: number;
+  readonly headerListBytesMax: number;
+  /** Server only: advertised SETTINGS_MAX_CONCURRENT_STREAMS. */
+  readonly concurrentStreamsMax?: number;
+  readonly pingIntervalMs: number;
+  readonly pingTimeoutMs: number;
+}
+
+export interface ConnectHead {
+  readonly authority: string;
+  readonly headers: Headers;
+}
+
+export interface ConnectAnswer {
+  readonly status: number;
+  readonly headers: Headers;
+  /** The tunnel; only useful after a 200, ended otherwise. */
+  readonly stream: ByteStream;
+}
+
+export interface ClientConnection {
+  /** Sends a CONNECT; resolves with the response's head, whatever its status. Rejects with an Http2Error. */
+  request(head: ConnectHead, stop?: AbortSignal): Promise<ConnectAnswer>;
+  /** False after GOAWAY, close or error: take another connection. */
+  readonly usable: boolean;
+  /** Requests that have not ended in both directions. */
+  readonly activeStreams: number;
+  /** The peer's SETTINGS_MAX_CONCURRENT_STREAMS as known now; undefined before its SETTINGS came. */
+  readonly peerStreamsMax: number | undefined;
+  /** Finishes: no new requests, ends when its streams have. */
+  close(): void;
+  /** Ends at once, streams included. */
+  destroy(): void;
+  /** Resolves when it is over, with the reason if that was an error. */
+  readonly closed: Promise<Error | undefined>;
+}
+
+/** A request as it arrived, whatever its method: only CONNECT can be accepted. */
+export interface IncomingConnect {
+  readonly method: string;
+  /** `:authority`; empty if absent. */
+  readonly authority: string;
+  readonly headers: Headers;
+  /** Answers 200 with these headers and opens the tunnel. */
+  accept(headers: Headers): ByteStream;
+  /** Answers with a bare status and END_STREAM. Bytes that follow are never read as a tunnel. */
+  refuse(status: number): void;
+  /** Aborts when the peer gave up before an answer. */
+  readonly abandoned: AbortSignal;
+}
+
+export interface ServerConnection {
+  readonly activeStreams: number;
+  /** GOAWAY; running streams go on, the connection ends with the last. */
+  drain(): void;
+  /** Abrupt end, streams included. */
+  destroy(): void;
+  readonly closed: Promise<Error | undefined>;
+}

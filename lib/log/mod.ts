@@ -1,0 +1,10 @@
+/**
+ * Lines for people and their tools: levels per scope, changeable at run time.
+ *
+ * Owns: filter grammar, formats, the bounded queue to stdout. Never: deciding what matters. Runs on: every thread
+ * (only control writes stdout).
+ *
+ * @module
+ */
+export type { Fields, FieldValue, Level, Log, Span, Write } from "./log.ts";
+export { display, silentLog } from "./log.ts";

@@ -1,0 +1,10 @@
+/**
+ * The mesh: who is in it, at which addresses, under which policies.
+ *
+ * Owns: workloads, services, endpoints, policies and their indexes; the one writer and the read view. Never:
+ * await, certificates, sockets. Runs on: written by control, read by every thread.
+ *
+ * @module
+ */
+export type * from "./types.ts";
+export { createMesh, identityOf, type Mesh } from "./mesh.ts";

@@ -1,0 +1,62 @@
+/**
+ * Plans: plain data that says what to do, so that every decision is tested by a table.
+ * @module
+ */
+import type { Service, Workload } from "#mesh";
+import type { Failure, Ip, SocketAddress, SpiffeId } from "#values";
+
+export interface OutboundAsk {
+  /** The local workload that speaks. */
+  readonly source: Workload;
+  readonly client: SocketAddress;
+  /** Where the application wanted to go. */
+  readonly target: SocketAddress;
+  /** The configured NETWORK. */
+  readonly network: string;
+  /** Our own ports (behaviour.md 2.3). */
+  readonly illegalPorts: ReadonlySet<number>;
+}
+
+/** What metrics and the access line call the destination. */
+export interface Destination {
+  readonly workload?: Workload;
+  readonly service?: Service;
+}
+
+export type OutboundPlan =
+  | ({ readonly kind: "tcp"; readonly hop: SocketAddress } & Destination)
+  | ({
+    readonly kind: "hbone";
+    readonly hop: SocketAddress;
+    /** `:authority` of the CONNECT: `ip:port` or `host:port`. */
+    readonly authority: string;
+    /** Any of these may answer; ordered, since it is part of the pool key (behaviour.md 7.7). */
+    readonly expected: readonly SpiffeId[];
+  } & Destination)
+  | { readonly kind: "refuse"; readonly failure: Failure };
+
+/** How a CONNECT names its target. */
+export type Authority =
+  | { readonly kind: "address"; readonly address: SocketAddress }
+  | { readonly kind: "hostname"; readonly hostname: string; readonly port: number };
+
+export interface InboundAsk {
+  /** The local workload that is spoken to. */
+  readonly workload: Workload;
+  /** The address that the peer's TCP connection reached. */
+  readonly connectedIp: Ip;
+  readonly authority: Authority;
+  /** Service hostname from the `forwarded` header. */
+  readonly forwardedHost?: string;
+  readonly network: string;
+  readonly illegalPorts: ReadonlySet<number>;
+}
+
+export type InboundPlan =
+  | {
+    readonly kind: "deliver";
+    /** Where the application listens; also the destination that policies see. */
+    readonly target: SocketAddress;
+    readonly service?: Service;
+  }
+  | { readonly kind: "refuse"; readonly failure: Failure };

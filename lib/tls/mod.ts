@@ -1,0 +1,11 @@
+/**
+ * Mutual TLS over any ByteStream, with our own verification of every peer on every connection.
+ *
+ * Owns: secure contexts, handshakes, the canonical-form, chain, SPIFFE and CRL checks; the CertBundle type. Never:
+ * fetching bundles, trusting node:tls's `authorized` (runtime.md section 0). Runs on: every thread.
+ *
+ * @module
+ */
+export type { CertBundle, Peer, RevocationCheck, Secured, Tls, TlsOptions } from "./types.ts";
+export { createTls } from "./tls.ts";
+export { CertificateError, verifyPeer } from "./verify.ts";

@@ -1,0 +1,55 @@
+import type { ByteStream } from "#stream";
+import type { SpiffeId } from "#values";
+
+/** A workload's certificate, its key and what it trusts. Plain data: it crosses threads, and nothing prints it. */
+export interface CertBundle {
+  readonly identity: SpiffeId;
+  /** PEM, leaf first, then intermediates, never the root. */
+  readonly chainPem: string;
+  /** PKCS#8 PEM. */
+  readonly privateKeyPem: string;
+  /** PEM, one or more. */
+  readonly rootsPem: string;
+  readonly notBeforeMs: number;
+  readonly notAfterMs: number;
+}
+
+/** Who is at the other end of a verified connection. */
+export interface Peer {
+  /** All SPIFFE ids of the leaf, in its order, read from the DER. */
+  readonly identities: readonly SpiffeId[];
+  /** The first of them; absent for a trusted certificate without a SPIFFE name (behaviour.md 7.3). */
+  readonly identity: SpiffeId | undefined;
+  /** DER of the verified path: leaf, then intermediates, without the root. */
+  readonly path: readonly Uint8Array[];
+}
+
+export interface Secured {
+  readonly stream: ByteStream;
+  readonly peer: Peer;
+}
+
+/** The CRL's seat: says which certificate of a verified path is revoked. The source comes with another issue. */
+export interface RevocationCheck {
+  /** Throws a CertificateError for a revoked certificate. `path` is leaf, intermediates, root. */
+  check(path: readonly Uint8Array[]): void;
+}
+
+export interface TlsOptions {
+  /** Also TLS 1.2 (TLS12_ENABLED). */
+  readonly allowTls12?: boolean;
+  readonly revocation?: RevocationCheck;
+  readonly handshakeTimeoutMs?: number;
+}
+
+/** Owns `stream` from the call on: a failed handshake aborts it. Rejects with a Refusal (tls_handshake, tls_config). */
+export interface Tls {
+  /** At least one of the peer's SPIFFE ids must be among `expected` (behaviour.md 7.2). */
+  client(
+    stream: ByteStream,
+    bundle: CertBundle,
+    expected: readonly SpiffeId[],
+  ): Promise<Secured>;
+  /** At least one of the peer's SPIFFE ids must have our trust domain (behaviour.md 7.3). */
+  server(stream: ByteStream, bundle: CertBundle): Promise<Secured>;
+}
