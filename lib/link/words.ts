@@ -3,7 +3,12 @@ import type { SpiffeId } from "#values";
 
 /** Control to data. */
 export type ToData =
-  | { readonly tell: "mesh"; readonly epoch: number; readonly policiesChanged: boolean }
+  | {
+    readonly tell: "mesh";
+    readonly epoch: number;
+    readonly policiesChanged: boolean;
+    readonly workloadsChanged: boolean;
+  }
   | { readonly tell: "cert"; readonly identity: SpiffeId; readonly bundle: CertBundle }
   | { readonly tell: "cert_failed"; readonly identity: SpiffeId; readonly reason: string }
   /** Data may accept: the mesh is known. */
