@@ -1,3 +1,4 @@
+import type { BuildInfo } from "./build.ts";
 import type { Ip, SocketAddress, SpiffeId } from "#values";
 
 /** Where roots of the control plane come from (behaviour.md 1.2). */
@@ -14,6 +15,21 @@ export interface WorkloadNames {
   readonly name: string;
   readonly namespace: string;
   readonly serviceAccount: string;
+}
+
+/** A listener's address; `localhost` is 127.0.0.1, and ::1 where the node has it. */
+export type ConfigAddress =
+  | { readonly kind: "localhost"; readonly port: number }
+  | { readonly kind: "address"; readonly address: SocketAddress };
+
+/** What ztunnel's own resolv.conf says (behaviour.md 1.5). */
+export interface ResolverConfig {
+  readonly nameServers: readonly Ip[];
+  readonly domain: string | undefined;
+  readonly search: readonly string[];
+  readonly ndots: number;
+  readonly attempts: number;
+  readonly timeoutMs: number;
 }
 
 /** All settings, parsed, checked and frozen. Names are those of the config dump where it has them (behaviour.md 14.3). */
@@ -42,6 +58,9 @@ export interface Config {
   /** POD_NAME, POD_NAMESPACE, SERVICE_ACCOUNT, when all are set. */
   readonly ownWorkload: WorkloadNames | undefined;
   readonly ownIdentity: SpiffeId | undefined;
+  /** For the xDS node, each by itself (behaviour.md 3.2). */
+  readonly podName: string | undefined;
+  readonly podNamespace: string | undefined;
   readonly instanceIp: string | undefined;
   readonly preferredServiceNamespace: string | undefined;
   readonly secretTtlMs: number;
@@ -54,6 +73,8 @@ export interface Config {
   readonly localhostAppTunnel: boolean;
   readonly responseBaggage: boolean;
   readonly ipv6Enabled: boolean;
+  /** Whether listeners on localhost take ::1 too: IPV6_ENABLED, and the loopback device has it. */
+  readonly ipv6LoopbackEnabled: boolean;
   readonly keepalive: {
     readonly enabled: boolean;
     readonly timeMs: number;
@@ -78,6 +99,7 @@ export interface Config {
   readonly proxyMetadata: Readonly<Record<string, string>>;
   readonly proxyMetadataJson: Readonly<Record<string, unknown>>;
   readonly istioVersion: string;
+  readonly build: BuildInfo;
   readonly ports: {
     readonly outbound: number;
     readonly inbound: number;
@@ -88,10 +110,8 @@ export interface Config {
     readonly readiness: number;
   };
   /** Our DNS listener: `localhost` binds 127.0.0.1 and ::1. */
-  readonly dnsAddress: { readonly kind: "localhost"; readonly port: number } | {
-    readonly kind: "address";
-    readonly address: SocketAddress;
-  };
+  readonly dnsAddress: ConfigAddress;
+  readonly resolver: ResolverConfig;
   readonly logFilter: string;
   readonly logFormat: "plain" | "json";
   readonly policyInfoLogging: boolean;

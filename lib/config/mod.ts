@@ -6,6 +6,21 @@
  *
  * @module
  */
-export type { Config, ConfigProblem, LocalSource, ParsedConfig, RootSource } from "./config.ts";
+export type {
+  Config,
+  ConfigAddress,
+  ConfigProblem,
+  LocalSource,
+  ParsedConfig,
+  ResolverConfig,
+  RootSource,
+  WorkloadNames,
+} from "./config.ts";
+export type { BuildInfo } from "./build.ts";
+export type { ConfigInput } from "./parse.ts";
 export { parseConfig } from "./parse.ts";
+export { buildInfo } from "./build.ts";
+export { readEnvironment } from "./environment.ts";
+export { describeProblem } from "./reader.ts";
+export { configDump, configYaml } from "./dump.ts";
 export { variableTable } from "./help.ts";

@@ -1,0 +1,90 @@
+import { buildInfo, describeProblem, parseConfig, readEnvironment, variableTable } from "#config";
+import { Command, CommanderError } from "commander";
+import { printError, printOut } from "./print.ts";
+
+const EXIT_OK = 0;
+const EXIT_FAILURE = 1;
+/** Where stdout is no terminal, e.g. in a pod's log. */
+const WIDTH_COLUMNS_DEFAULT = 100;
+
+/**
+ * Does what the command line says (behaviour.md 0.5) and returns the exit code. The first word decides; what
+ * follows `proxy` is ignored, since the chart passes `proxy ztunnel`.
+ */
+export async function runCli(args: readonly string[]): Promise<number> {
+  let code = EXIT_OK;
+  const program = commands(args, (result) => code = result);
+  try {
+    await program.parseAsync(args.length === 0 ? ["proxy"] : [...args], { from: "user" });
+    return code;
+  } catch (error) {
+    // Commander reports what it printed, help included, as an error with the exit code.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_OK : EXIT_FAILURE;
+    throw error;
+  }
+}
+
+function commands(args: readonly string[], finish: (code: number) => void): Command {
+  const program = new Command("ztunnel")
+    .description("Layer-4 node proxy of the ambient mesh. Settings are environment variables.")
+    .configureOutput({ writeOut: printOut, writeErr: printError })
+    .showHelpAfterError()
+    .showSuggestionAfterError()
+    .helpCommand(false)
+    .exitOverride();
+
+  program.command("proxy")
+    .description("run the proxy (also without any word); further words are ignored")
+    .argument("[ignored...]")
+    .allowUnknownOption()
+    .allowExcessArguments()
+    .addHelpText("after", () => `\n${variableTable(widthColumns())}`)
+    .action(async () => finish(await proxy(args)));
+
+  program.command("dev")
+    .description("a small mesh on this machine's loopback, to try things out")
+    .option("--mesh <file>", "the mesh to run, as local YAML (see examples/dev.yaml)")
+    .action(async (options: { readonly mesh?: string }) => {
+      const { runDev } = await import("./dev.ts");
+      finish(await runDev(options));
+    });
+
+  program.command("version")
+    .description("print what this build is")
+    .allowExcessArguments()
+    .action(() => version());
+
+  program.command("help")
+    .description("print this, and every environment variable")
+    .allowExcessArguments()
+    .action(() => printOut(`${program.helpInformation()}\n${variableTable(widthColumns())}`));
+
+  return program;
+}
+
+/** Every problem of the settings is told at once, one line each, and nothing is started with half of them. */
+async function proxy(args: readonly string[]): Promise<number> {
+  const { config, problems, warnings } = parseConfig(readEnvironment(args));
+  if (config === undefined) {
+    for (const problem of problems) printError(`${describeProblem(problem)}\n`);
+    return EXIT_FAILURE;
+  }
+  const { runProxy } = await import("#app");
+  return await runProxy({ config, warnings });
+}
+
+function version(): void {
+  const { deno, v8, typescript, ...build } = buildInfo(readEnvironment([]).env);
+  printOut(
+    `ztunnel ${build.version} (git ${build.gitRevision}, istio ${build.istioVersion})\n` +
+      `deno ${deno}, v8 ${v8}, typescript ${typescript}\n`,
+  );
+}
+
+function widthColumns(): number {
+  try {
+    return Deno.consoleSize().columns;
+  } catch {
+    return WIDTH_COLUMNS_DEFAULT;
+  }
+}

@@ -1,0 +1,59 @@
+/**
+ * What this version cannot do yet. A setting that asks for it refuses the start, since going on without it would
+ * be unsafe or useless; whoever builds a thing deletes its lines here.
+ * @module
+ */
+import type { Reader } from "./reader.ts";
+import { CERTIFICATES, CONTROL, DNS, MODE } from "./variables.ts";
+
+/** The settings in question, as they came out. */
+export interface Asked {
+  readonly mode: "shared" | "dedicated";
+  readonly xdsAddress: string | undefined;
+  readonly fakeCa: boolean;
+  readonly crlPath: string | undefined;
+  readonly xdsOnDemand: boolean;
+}
+
+export function refuseWhatIsNotBuilt(reader: Reader, asked: Asked): void {
+  if (asked.mode === "shared") {
+    reader.refuse(
+      MODE.mode,
+      "shared mode is not built yet; this version can do PROXY_MODE=dedicated with PROXY_WORKLOAD_INFO",
+      asked.mode,
+    );
+  }
+  if (asked.xdsAddress !== undefined) {
+    reader.refuse(
+      CONTROL.xdsAddress,
+      'the xDS client is not built yet; this version can do XDS_ADDRESS="" with LOCAL_XDS_PATH or LOCAL_XDS',
+      asked.xdsAddress,
+    );
+  }
+  if (!asked.fakeCa) {
+    reader.refuse(
+      CERTIFICATES.fakeCa,
+      "the client of a real CA is not built yet; this version can do FAKE_CA=true, for trying things out",
+    );
+  }
+  if (asked.xdsOnDemand) {
+    reader.refuse(CONTROL.xdsOnDemand, "on-demand xDS is not built yet; this version can do false");
+  }
+  if (asked.crlPath !== undefined) {
+    reader.refuse(
+      CERTIFICATES.crlPath,
+      "revocation lists are not enforced yet, and ignoring them would be unsafe; unset it",
+    );
+  }
+}
+
+/** Whether DNS questions are answered: not yet, so that the default is off too. */
+export function dnsProxyOf(reader: Reader, wanted: boolean | undefined): boolean {
+  if (wanted === true) {
+    reader.warn(
+      `${DNS.capture.name}=true: the DNS server comes with a later version; ` +
+        "names are answered only through SOCKS5",
+    );
+  }
+  return false;
+}
