@@ -17,7 +17,7 @@ export interface PolicyNote {
 
 export type Verdict =
   & {
-    /** In the order of evaluation; empty unless something matched. */
+    /** In the order of evaluation; empty only if there was no policy at all. */
     readonly notes: readonly PolicyNote[];
   }
   & (

@@ -6,5 +6,6 @@
  * @module
  */
 export type * from "./plan.ts";
+export { attributeService } from "./attribution.ts";
 export { planInbound } from "./inbound.ts";
 export { planOutbound } from "./outbound.ts";

@@ -15,6 +15,8 @@ export interface OutboundAsk {
   readonly network: string;
   /** Our own ports (behaviour.md 2.3). */
   readonly illegalPorts: ReadonlySet<number>;
+  /** Where peers listen for HBONE: the port of our own inbound listener. 15008 if absent. */
+  readonly hbonePort?: number;
 }
 
 /** What metrics and the access line call the destination. */
