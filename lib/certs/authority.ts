@@ -11,6 +11,8 @@ export interface CertificateState {
   readonly identity: SpiffeId;
   /** `Initializing`, `Available`, `Unavailable: <reason>`. */
   readonly state: string;
+  /** Empty unless available. */
   readonly chainPem: string;
+  /** Empty unless available. */
   readonly rootsPem: string;
 }

@@ -7,5 +7,7 @@
  * @module
  */
 export type { Authority, CertificateState } from "./authority.ts";
-export { CertManager } from "./manager.ts";
-export { createDevAuthority, DEV_ROOT_PEM } from "./dev_authority.ts";
+export { CertManager, type CertManagerOptions, type Priority } from "./manager.ts";
+export { createDevAuthority } from "./dev_authority.ts";
+export { DEV_ROOT_PEM } from "./dev_root.ts";
+export { type CertificateDump, certificateDump, type CertificateEntry } from "./dump.ts";
