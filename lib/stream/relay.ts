@@ -1,5 +1,5 @@
 import type { Failure } from "#values";
-import type { ByteStream } from "./byte_stream.ts";
+import { type ByteStream, StreamError } from "./byte_stream.ts";
 
 /** Counts bytes as they are accepted by the other side; `received` is downstream to upstream (behaviour.md 13.3). */
 export interface Meter {
@@ -15,6 +15,79 @@ export interface RelayOptions {
   readonly revoked: AbortSignal;
 }
 
-export function relay(_options: RelayOptions): Promise<Failure | undefined> {
-  throw new Error("not written");
+/**
+ * Moves bytes both ways until both directions have ended (behaviour.md 7.9); never rejects. Each direction is finished on
+ * its own: a FIN on one side closes the write side of the other, and the way back goes on. A peer that resets or
+ * takes nothing any more has ended, not failed: the result is undefined. Where ztunnel turns a reset into a FIN,
+ * which makes a truncated upload look complete, this passes the reset on.
+ *
+ * An error of another kind gives `send` (downstream to upstream) or `receive` (the way back) with its text, and ends
+ * both streams. The streams stay the caller's, to dispose of.
+ */
+export async function relay(options: RelayOptions): Promise<Failure | undefined> {
+  const { downstream, upstream, meter, revoked } = options;
+  const abortBoth = (): void => {
+    downstream.abort();
+    upstream.abort();
+  };
+  if (revoked.aborted) {
+    abortBoth();
+    return reasonOf(revoked);
+  }
+  revoked.addEventListener("abort", abortBoth);
+  try {
+    const there = carry(downstream, upstream, (bytes) => meter.received(bytes));
+    const back = carry(upstream, downstream, (bytes) => meter.sent(bytes));
+    const [sending, receiving] = await Promise.all([there, back]);
+    if (revoked.aborted) return reasonOf(revoked);
+    // Whoever still sends into a direction that has no taker would be blocked for ever.
+    if (sending.kind !== "finished" || receiving.kind !== "finished") abortBoth();
+    if (sending.kind === "failed") return { kind: "send", cause: sending.cause };
+    if (receiving.kind === "failed") return { kind: "receive", cause: receiving.cause };
+    return undefined;
+  } finally {
+    revoked.removeEventListener("abort", abortBoth);
+  }
+}
+
+/**
+ * How one direction ended. `finished`: by a FIN that was passed on. `unwanted`: its destination takes nothing any more but
+ * may still be talking. `cut`: a reset, or our own abort.
+ */
+type Ending =
+  | { readonly kind: "finished" | "unwanted" | "cut" }
+  | { readonly kind: "failed"; readonly cause: string };
+
+async function carry(
+  from: ByteStream,
+  to: ByteStream,
+  count: (bytes: number) => void,
+): Promise<Ending> {
+  let writing = false;
+  try {
+    for (let chunk = await from.read(); chunk !== null; chunk = await from.read()) {
+      writing = true;
+      await to.write(chunk);
+      writing = false;
+      count(chunk.length);
+    }
+    writing = true;
+    await to.closeWrite();
+    return { kind: "finished" };
+  } catch (error) {
+    if (writing && error instanceof StreamError && error.kind === "broken_pipe") {
+      return { kind: "unwanted" };
+    }
+    // One side is gone both ways; without its partner the other would wait for ever.
+    from.abort();
+    to.abort();
+    if (error instanceof StreamError && error.kind !== "io") return { kind: "cut" };
+    return { kind: "failed", cause: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+function reasonOf(revoked: AbortSignal): Failure {
+  const reason: unknown = revoked.reason;
+  if (typeof reason === "object" && reason !== null && "kind" in reason) return reason as Failure;
+  return { kind: "io", cause: `ended by us: ${String(reason)}` };
 }

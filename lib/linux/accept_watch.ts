@@ -1,0 +1,31 @@
+import type { Clock } from "#system";
+
+/** How often a listener is looked at; a stalled one is noticed after two looks. */
+const CHECK_MS = 1000;
+
+/** One timer for all listeners of a thread, and none while there are none; it does not keep the process alive. */
+export class AcceptWatch {
+  readonly #checks = new Map<object, () => void>();
+  #ticking = false;
+
+  constructor(private readonly clock: Clock) {}
+
+  add(owner: object, check: () => void): void {
+    this.#checks.set(owner, check);
+    this.#tick();
+  }
+
+  remove(owner: object): void {
+    this.#checks.delete(owner);
+  }
+
+  #tick(): void {
+    if (this.#ticking || this.#checks.size === 0) return;
+    this.#ticking = true;
+    this.clock.after(CHECK_MS, () => {
+      this.#ticking = false;
+      for (const check of this.#checks.values()) check();
+      this.#tick();
+    }, { background: true });
+  }
+}

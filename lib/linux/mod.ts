@@ -1,0 +1,16 @@
+/**
+ * Linux under our feet: sockets with their options, network namespaces, limits.
+ *
+ * Owns: every raw fd, the FFI to libc, TCP as ByteStreams. Never: words of the mesh. Runs on: every thread.
+ *
+ * @module
+ */
+export { createKernel, type KernelOptions } from "./kernel.ts";
+export type { NativeTcp } from "./tcp_stream.ts";
+export {
+  exitWithParent,
+  isIpv6Available,
+  openFdCount,
+  openFileLimit,
+  raiseOpenFileLimit,
+} from "./process.ts";

@@ -1,0 +1,133 @@
+/**
+ * Raw sockets and their options, by fd number. Whoever gets a number from here owns it.
+ * @module
+ */
+import type { KeepaliveOptions } from "#stream";
+import { Ip, type SocketAddress } from "#values";
+import { C, c, cInt, errno } from "./libc.ts";
+import { CallError } from "./errno.ts";
+
+const SOCKADDR_IN_BYTES = 16;
+const SOCKADDR_IN6_BYTES = 28;
+
+/** A nonblocking TCP socket that no child process inherits. */
+export function tcpSocket(family: 4 | 6): number {
+  const domain = family === 4 ? C.AF_INET : C.AF_INET6;
+  const fd = c.socket(domain, C.SOCK_STREAM | C.SOCK_NONBLOCK | C.SOCK_CLOEXEC, 0);
+  if (fd < 0) throw new CallError("socket", errno());
+  return fd;
+}
+
+/** struct sockaddr_in or sockaddr_in6. */
+export function encodeSockaddr({ ip, port }: SocketAddress): Uint8Array<ArrayBuffer> {
+  const four = Ip.family(ip) === 4;
+  const bytes = new Uint8Array(four ? SOCKADDR_IN_BYTES : SOCKADDR_IN6_BYTES);
+  const view = new DataView(bytes.buffer);
+  view.setUint16(0, four ? C.AF_INET : C.AF_INET6, true);
+  view.setUint16(2, port);
+  bytes.set(Ip.toBytes(ip), four ? 4 : 8);
+  return bytes;
+}
+
+/** Undefined where the kernel's answer is of neither family. */
+export function decodeSockaddr(bytes: Uint8Array<ArrayBuffer>): SocketAddress | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const family = view.getUint16(0, true);
+  const raw = family === C.AF_INET
+    ? bytes.subarray(4, 8)
+    : family === C.AF_INET6
+    ? bytes.subarray(8, 24)
+    : undefined;
+  const ip = raw && Ip.fromBytes(raw);
+  return ip && { ip, port: view.getUint16(2) };
+}
+
+/** `name` is for whoever reads the error. */
+export function setOption(
+  fd: number,
+  level: number,
+  option: number,
+  value: number,
+  name: string,
+): void {
+  if (!trySetOption(fd, level, option, value)) throw new CallError(`set ${name}`, errno());
+}
+
+/** Whether the kernel agreed. */
+export function trySetOption(fd: number, level: number, option: number, value: number): boolean {
+  return c.setsockopt(fd, level, option, cInt(value), 4) === 0;
+}
+
+export function getOption(fd: number, level: number, option: number): number {
+  const value = new Uint8Array(4);
+  if (c.getsockopt(fd, level, option, value, cInt(4)) !== 0) {
+    throw new CallError(`getsockopt(${level}, ${option})`, errno());
+  }
+  return new DataView(value.buffer).getInt32(0, true);
+}
+
+export function bindTo(fd: number, address: SocketAddress): void {
+  const sockaddr = encodeSockaddr(address);
+  if (c.bind(fd, sockaddr, sockaddr.length) !== 0) throw new CallError("bind", errno());
+}
+
+export function localAddressOf(fd: number): SocketAddress {
+  const bytes = new Uint8Array(SOCKADDR_IN6_BYTES);
+  if (c.getsockname(fd, bytes, cInt(bytes.length)) !== 0) {
+    throw new CallError("getsockname", errno());
+  }
+  const address = decodeSockaddr(bytes);
+  if (address === undefined) throw new Error("cannot read a socket's own address: unknown family");
+  return address;
+}
+
+/** Where the connection went before a REDIRECT rule turned it to us (behaviour.md 2.8). */
+export function originalDestinationOf(fd: number): SocketAddress | undefined {
+  const bytes = new Uint8Array(SOCKADDR_IN6_BYTES);
+  // The IPv4 question is right for v4-mapped sockets too, so it comes first.
+  if (c.getsockopt(fd, C.SOL_IP, C.SO_ORIGINAL_DST, bytes, cInt(SOCKADDR_IN_BYTES)) === 0) {
+    return decodeSockaddr(bytes);
+  }
+  if (c.getsockopt(fd, C.SOL_IPV6, C.SO_ORIGINAL_DST, bytes, cInt(SOCKADDR_IN6_BYTES)) === 0) {
+    return decodeSockaddr(bytes);
+  }
+  return undefined;
+}
+
+/** Best effort, as behaviour.md 2.4 wants: a connection without keepalive is better than none. */
+export function setKeepalive(fd: number, keepalive: KeepaliveOptions): void {
+  const seconds = (ms: number) => Math.max(1, Math.round(ms / 1000));
+  trySetOption(fd, C.SOL_SOCKET, C.SO_KEEPALIVE, 1);
+  trySetOption(fd, C.SOL_TCP, C.TCP_KEEPIDLE, seconds(keepalive.idleMs));
+  trySetOption(fd, C.SOL_TCP, C.TCP_KEEPINTVL, seconds(keepalive.intervalMs));
+  trySetOption(fd, C.SOL_TCP, C.TCP_KEEPCNT, keepalive.retries);
+  if (keepalive.userTimeoutMs !== undefined) {
+    trySetOption(fd, C.SOL_TCP, C.TCP_USER_TIMEOUT, keepalive.userTimeoutMs);
+  }
+}
+
+/** IP_TRANSPARENT of the socket's family. On a `::` socket the IPv6 option covers IPv4 peers too. */
+export function trySetTransparent(fd: number, family: 4 | 6): boolean {
+  return family === 4
+    ? trySetOption(fd, C.SOL_IP, C.IP_TRANSPARENT, 1)
+    : trySetOption(fd, C.SOL_IPV6, C.IPV6_TRANSPARENT, 1);
+}
+
+export function trySetFreebind(fd: number, family: 4 | 6): boolean {
+  return family === 4
+    ? trySetOption(fd, C.SOL_IP, C.IP_FREEBIND, 1)
+    : trySetOption(fd, C.SOL_IPV6, C.IPV6_FREEBIND, 1);
+}
+
+const pollFd = new Uint8Array(new ArrayBuffer(8));
+
+/** Whether one of `events` (POLLIN, POLLOUT), an error or a hang-up is there right now. */
+export function isReady(fd: number, events: number): boolean {
+  pollFd.set(cInt(fd), 0);
+  pollFd.set(cInt(events), 4);
+  return c.poll(pollFd, 1n, 0) === 1;
+}
+
+export function closeFd(fd: number): void {
+  c.close(fd);
+}

@@ -1,0 +1,61 @@
+import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
+import { isIpv6Available, openFileLimit } from "#linux";
+
+Deno.test("openFileLimit() is the soft limit that the shell sees", async () => {
+  const { stdout } = await new Deno.Command("sh", { args: ["-c", "ulimit -n"] }).output();
+  const text = new TextDecoder().decode(stdout).trim();
+  // The runtime raises its own limit at start and gives its children the old one.
+  if (text !== "unlimited") assert(openFileLimit() >= Number(text), `${openFileLimit()} < ${text}`);
+});
+
+Deno.test("raiseOpenFileLimit() lifts the soft limit to the hard one", async () => {
+  const program = `
+    import { openFileLimit, raiseOpenFileLimit } from "#linux";
+    const raised = raiseOpenFileLimit();
+    console.log(JSON.stringify({ ...raised, now: openFileLimit() }));`;
+  const { stdout } = await new Deno.Command("bash", {
+    args: ["-c", `ulimit -Sn 200; ulimit -Hn 300; exec "$0" eval "$1"`, Deno.execPath(), program],
+    cwd: new URL("../../../", import.meta.url),
+  }).output();
+  const told = JSON.parse(new TextDecoder().decode(stdout)) as Record<string, number>;
+  assertEquals([told["after"], told["now"]], [300, 300]);
+});
+
+Deno.test("exitWithParent() ends a child whose parent is gone", async () => {
+  const grandchild = `
+    import { exitWithParent } from "#linux";
+    exitWithParent();
+    console.log(Deno.pid);
+    setInterval(() => {}, 1000);`;
+  const parent = new Deno.Command("bash", {
+    args: ["-c", '"$0" eval "$1" & wait', Deno.execPath(), grandchild],
+    cwd: new URL("../../../", import.meta.url),
+    stdout: "piped",
+    stderr: "null",
+  }).spawn();
+  const output = parent.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  const pid = Number((await output.read()).value);
+  assert(pid > 1 && isRunning(pid), `${pid} runs`);
+  parent.kill("SIGKILL");
+  await parent.status;
+  // Its end of the pipe closes with it.
+  assertEquals((await output.read()).done, true);
+});
+
+Deno.test("isIpv6Available() agrees with what the kernel lets us bind", () => {
+  let bound = true;
+  try {
+    Deno.listen({ hostname: "::1", port: 0 }).close();
+  } catch {
+    bound = false;
+  }
+  assertEquals(isIpv6Available(), bound);
+});
+
+function isRunning(pid: number): boolean {
+  try {
+    return !/^State:\s+Z/m.test(Deno.readTextFileSync(`/proc/${pid}/status`));
+  } catch {
+    return false;
+  }
+}
