@@ -9,6 +9,8 @@ import { WORKER_THREADS_MAX } from "./kinds.ts";
 
 export const MESH_CONFIG_PATH = "./etc/istio/config/mesh";
 const PORT_MAX = 0xffff;
+/** A mesh config is a page or two. The library compares every key with every other: a megabyte of keys takes minutes. */
+const TEXT_CHARS_MAX = 128 * 1024;
 
 /** The part of Istio's ProxyConfig that matters to us; what is absent was not said. */
 export interface ProxyConfig {
@@ -65,6 +67,9 @@ function fromVariable(reader: Reader): ProxyConfig {
 }
 
 function parsed(text: string): unknown {
+  if (text.length > TEXT_CHARS_MAX) {
+    throw new Error(`Cannot parse more than ${TEXT_CHARS_MAX} characters of YAML`);
+  }
   try {
     // Pretty errors would quote the source, where secrets may be; the position is enough.
     return parse(text, { logLevel: "error", prettyErrors: false });

@@ -7,4 +7,14 @@
  * @module
  */
 export type * from "./types.ts";
+export type {
+  AddressDump,
+  EndpointDump,
+  PolicyDump,
+  ServiceDump,
+  StringMatchDump,
+  WorkloadDump,
+} from "./dump.ts";
 export { createMesh, identityOf, type Mesh } from "./mesh.ts";
+export { MeshDump } from "./dump.ts";
+export { sameContent } from "./equal.ts";
