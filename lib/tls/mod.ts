@@ -8,4 +8,9 @@
  */
 export type { CertBundle, Peer, RevocationCheck, Secured, Tls, TlsOptions } from "./types.ts";
 export { createTls } from "./tls.ts";
-export { CertificateError, verifyPeer } from "./verify.ts";
+export { type VerifyOptions, verifyPeer } from "./verify.ts";
+export { CertificateError, type CertificateErrorCode } from "./error.ts";
+export { type Certificate, parseCertificate } from "./certificate.ts";
+export { matchesHost } from "./names.ts";
+export { derFromPem, type TrustRoots, trustRoots } from "./roots.ts";
+export { anonymousContext } from "./materials.ts";
