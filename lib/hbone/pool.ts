@@ -1,8 +1,25 @@
-import type { Headers, Http2Settings } from "#http2";
-import type { ByteStream, Dialer } from "#stream";
+import {
+  type ClientConnection,
+  connect,
+  type ConnectAnswer,
+  type Headers,
+  Http2Error,
+  type Http2Settings,
+} from "#http2";
+import { type ByteStream, type Dialer, DialError } from "#stream";
 import type { Clock } from "#system";
 import type { CertBundle, Tls } from "#tls";
-import type { Ip, SocketAddress, SpiffeId } from "#values";
+import { type Failure, type Ip, Refusal, type SocketAddress, type SpiffeId } from "#values";
+import { type Lane, Lanes, type Pooled } from "./lanes.ts";
+
+/** behaviour.md 7.7. */
+const CONNECT_TIMEOUT_MS = 10_000;
+/**
+ * From request to response. REF waits for ever; the slowest legal answer takes 15 s (5 for an unknown workload and
+ * 10 for its application, behaviour.md 8.2), and a gateway may add another hop of that.
+ */
+const ANSWER_TIMEOUT_MS = 60_000;
+const STATUS_OK = 200;
 
 /** What may share a connection (behaviour.md 7.7). */
 export interface TunnelKey {
@@ -38,19 +55,199 @@ export interface PoolOptions {
   readonly idleReleaseMs: number;
 }
 
-/** Pooled HBONE connections of one proxy (behaviour.md 7.7). */
+/**
+ * Pooled HBONE connections of one proxy (behaviour.md 7.7). Unlike REF, a connection that was full takes tunnels again
+ * when streams have ended (18.11), and a request that meets a dead pooled connection is sent once more on a newer one.
+ */
 export class TunnelPool {
-  constructor(_options: PoolOptions) {}
-  /** Opens a tunnel: resolves only after a 200. Rejects with a Refusal. */
-  open(_key: TunnelKey, _request: TunnelRequest, _stop?: AbortSignal): Promise<TunnelStream> {
-    throw new Error("not written");
+  readonly #lanes: Lanes;
+  readonly #drain = new AbortController();
+  #destroyed = false;
+
+  constructor(private readonly options: PoolOptions) {
+    this.#lanes = new Lanes(options);
   }
-  /** Live pooled connections, for tests and the dump. */
+
+  /**
+   * Opens a tunnel: resolves only after a 200. Rejects with a Refusal; when `stop` aborts, with its reason if that is
+   * a Refusal or a Failure, and `drained` otherwise.
+   */
+  async open(key: TunnelKey, request: TunnelRequest, stop?: AbortSignal): Promise<TunnelStream> {
+    const lane = this.#lanes.of(key);
+    lane.waiting++;
+    try {
+      return await this.#open(lane, request, stop);
+    } finally {
+      lane.waiting--;
+      this.#lanes.release(lane);
+    }
+  }
+
+  /** Live connections, those that end with their last stream included; for tests and the dump. */
   get connectionsCount(): number {
-    return 0;
+    return this.#lanes.connectionsCount;
   }
+
   /** No new tunnels; connections end with their last stream. */
-  drain(): void {}
+  drain(): void {
+    this.#drain.abort(new Refusal({ kind: "pool_draining" }));
+    this.#lanes.closeAll();
+  }
+
   /** Ends everything at once. */
-  destroy(): void {}
+  destroy(): void {
+    this.#destroyed = true;
+    this.drain();
+    this.#lanes.destroyAll();
+  }
+
+  async #open(lane: Lane, request: TunnelRequest, stop?: AbortSignal): Promise<TunnelStream> {
+    let retried = false;
+    let serialMin = 0;
+    for (;;) {
+      this.#assertGoing(stop);
+      let pooled = this.#lanes.take(lane, serialMin);
+      const reused = pooled !== undefined;
+      if (pooled === undefined && lane.creating !== undefined) {
+        await this.#unlessStopped(lane.creating, stop);
+        continue;
+      }
+      if (pooled === undefined) {
+        const creation = this.#create(lane);
+        try {
+          pooled = await this.#unlessStopped(creation, stop);
+        } catch (error) {
+          // The connection may still come, for whoever waits for it.
+          creation.then((created) => created.reserved--, () => {});
+          throw error;
+        }
+        // In the turn in which our request is counted, so that nobody sees the slot twice or not at all.
+        pooled.reserved--;
+      }
+      try {
+        return await this.#request(pooled, request, stop);
+      } catch (error) {
+        const dead = error instanceof Http2Error && error.kind !== "stream";
+        if (!dead || !reused || retried) throw this.#refusalOf(error, stop);
+        // Found dead, as idle connections are. No byte of the user was sent, so asking again is safe.
+        retried = true;
+        serialMin = this.#lanes.nextSerial;
+        this.#lanes.discard(lane, pooled);
+      }
+    }
+  }
+
+  /** Makes one connection for `lane`, in which others wait for it meanwhile; goes on if its requester gives up. */
+  #create(lane: Lane): Promise<Pooled> {
+    const creation = (async () => {
+      try {
+        const { connection, peerIdentity } = await this.#connect(lane);
+        if (this.#drain.signal.aborted) {
+          connection.destroy();
+          throw this.#drain.signal.reason;
+        }
+        return this.#lanes.add(lane, connection, peerIdentity);
+      } finally {
+        lane.creating = undefined;
+        this.#lanes.release(lane);
+      }
+    })();
+    lane.creating = creation.then(() => {}, () => {});
+    return creation;
+  }
+
+  async #connect(lane: Lane): Promise<Pick<Pooled, "connection" | "peerIdentity">> {
+    const { dialer, from, tls, clock, bundleOf, settings } = this.options;
+    const { source, expected, hop } = lane.key;
+    const bundle = await bundleOf(source);
+    let connection: ClientConnection;
+    try {
+      const stream = await dialer.dial(hop, {
+        timeoutMs: CONNECT_TIMEOUT_MS,
+        ...from === undefined ? {} : { from },
+      });
+      const secured = await tls.client(stream, bundle, expected);
+      connection = await connect(secured.stream, settings, clock);
+      const peerIdentity = secured.peer.identities.find((id) => expected.includes(id));
+      return { connection, peerIdentity };
+    } catch (error) {
+      if (error instanceof DialError && error.code === "ETIMEDOUT") {
+        throw new Refusal({ kind: "network_policy", hop });
+      }
+      throw error;
+    }
+  }
+
+  async #request(
+    pooled: Pooled,
+    request: TunnelRequest,
+    stop?: AbortSignal,
+  ): Promise<TunnelStream> {
+    const { clock } = this.options;
+    const giveUp = new AbortController();
+    const timer = clock.after(ANSWER_TIMEOUT_MS, () => {
+      giveUp.abort(
+        new Refusal({ kind: "http2", cause: `no answer within ${ANSWER_TIMEOUT_MS} ms` }),
+      );
+    });
+    const onStop = () => giveUp.abort(refusalOfStop(stop!));
+    stop?.addEventListener("abort", onStop);
+    this.#lanes.used(pooled);
+    let answer: ConnectAnswer;
+    try {
+      answer = await pooled.connection.request(request, giveUp.signal);
+    } catch (error) {
+      throw giveUp.signal.aborted ? giveUp.signal.reason : error;
+    } finally {
+      timer.cancel();
+      stop?.removeEventListener("abort", onStop);
+    }
+    if (answer.status !== STATUS_OK) {
+      throw new Refusal({ kind: "http_status", status: answer.status });
+    }
+    answer.stream.closed.then(() => this.#lanes.used(pooled));
+    return { stream: answer.stream, headers: answer.headers, peerIdentity: pooled.peerIdentity };
+  }
+
+  #assertGoing(stop: AbortSignal | undefined): void {
+    if (this.#drain.signal.aborted) throw this.#drain.signal.reason;
+    if (stop?.aborted) throw refusalOfStop(stop);
+  }
+
+  /** The outcome of `work`, unless the pool drains or the requester gives up before. */
+  async #unlessStopped<T>(work: Promise<T>, stop: AbortSignal | undefined): Promise<T> {
+    const stopped = Promise.withResolvers<never>();
+    const onStop = () => stopped.reject(refusalOfStop(stop!));
+    const onDrain = () => stopped.reject(this.#drain.signal.reason);
+    stop?.addEventListener("abort", onStop);
+    this.#drain.signal.addEventListener("abort", onDrain);
+    try {
+      return await Promise.race([work, stopped.promise]);
+    } catch (error) {
+      throw this.#refusalOf(error, stop);
+    } finally {
+      stop?.removeEventListener("abort", onStop);
+      this.#drain.signal.removeEventListener("abort", onDrain);
+    }
+  }
+
+  #refusalOf(error: unknown, stop: AbortSignal | undefined): Refusal {
+    if (error instanceof Refusal) return error;
+    if (stop?.aborted) return refusalOfStop(stop);
+    if (this.#destroyed) return new Refusal({ kind: "pool_draining" });
+    if (error instanceof Http2Error) {
+      const kind = error.kind === "handshake" ? "http2_handshake" : "http2";
+      return new Refusal({ kind, cause: error.message });
+    }
+    return new Refusal(Refusal.failureOf(error));
+  }
+}
+
+function refusalOfStop(stop: AbortSignal): Refusal {
+  const reason: unknown = stop.reason;
+  if (reason instanceof Refusal) return reason;
+  if (typeof reason === "object" && reason !== null && "kind" in reason) {
+    return new Refusal(reason as Failure);
+  }
+  return new Refusal({ kind: "drained" });
 }

@@ -1,22 +1,34 @@
-import type { Http2Settings, IncomingConnect } from "#http2";
+import { type Http2Settings, type IncomingConnect, serve } from "#http2";
 import type { Clock } from "#system";
 import type { Peer, Secured } from "#tls";
 
 export interface TunnelServerOptions {
+  /** behaviour.md 7.6, server column; `concurrentStreamsMax` is 200 there. */
   readonly settings: Http2Settings;
   readonly clock: Clock;
 }
+
 export interface TunnelServer {
   /** GOAWAY; running tunnels go on. */
   drain(): void;
   destroy(): void;
+  /** Resolves when the connection is over, with the reason if that was an error; never rejects. */
   readonly closed: Promise<Error | undefined>;
 }
-/** Serves the tunnels of one verified connection; `onTunnel` gets every request, also those that are no CONNECT. */
+
+/**
+ * Serves the tunnels of one verified connection (behaviour.md 7.8) and owns it from here on; `onTunnel` gets every
+ * request, also those that are no CONNECT, and must not throw.
+ */
 export function serveTunnels(
-  _secured: Secured,
-  _options: TunnelServerOptions,
-  _onTunnel: (request: IncomingConnect, peer: Peer) => void,
+  secured: Secured,
+  options: TunnelServerOptions,
+  onTunnel: (request: IncomingConnect, peer: Peer) => void,
 ): TunnelServer {
-  throw new Error("not written");
+  return serve(
+    secured.stream,
+    options.settings,
+    options.clock,
+    (request) => onTunnel(request, secured.peer),
+  );
 }

@@ -57,12 +57,14 @@ export class TcpDialer implements Dialer {
     const { mark, keepalive } = this.options;
     if (mark !== undefined) setOption(fd, C.SOL_SOCKET, C.SO_MARK, mark, "SO_MARK");
     if (keepalive !== undefined) setKeepalive(fd, keepalive);
-    const source = spoof ?? from;
-    // A pod that calls itself through a VIP would be its own spoofer (behaviour.md 2.9, 2).
-    if (source === undefined || source === to.ip) return;
-    if (spoof !== undefined) return spoofSource(fd, family, spoof);
+    if (spoof !== undefined) {
+      // A pod that calls itself through a VIP would be its own spoofer (behaviour.md 2.9, 2).
+      if (spoof !== to.ip) spoofSource(fd, family, spoof);
+      return;
+    }
+    if (from === undefined) return;
     trySetOption(fd, C.SOL_IP, C.IP_BIND_ADDRESS_NO_PORT, 1);
-    bindTo(fd, { ip: source, port: 0 });
+    bindTo(fd, { ip: from, port: 0 });
   }
 
   async #connect(fd: number, to: SocketAddress, timeoutMs: number): Promise<void> {

@@ -6,5 +6,9 @@
  *
  * @module
  */
-export type { FamilyName, Series } from "./metrics.ts";
-export { FAMILIES, Metrics } from "./metrics.ts";
+export type { Family, FamilyName } from "./families.ts";
+export type { MetricsOptions, Series } from "./metrics.ts";
+export type { Format } from "./text.ts";
+export { FAMILIES } from "./families.ts";
+export { METRICS_LIMITS } from "./limits.ts";
+export { Metrics } from "./metrics.ts";

@@ -1,0 +1,23 @@
+/** Bounds of the three HTTP servers. */
+export const ADMIN_LIMITS = {
+  /** From accept or the last answer to the end of the headers (behaviour.md 14.1). */
+  headersTimeoutMs: 2_000,
+  /** For headers and body together; nobody has a body to send. */
+  requestTimeoutMs: 5_000,
+  /** Prometheus asks every 15 to 60 s and may keep its connection meanwhile. */
+  keepAliveTimeoutMs: 75_000,
+  /** How exact the timeouts above are. */
+  checkIntervalMs: 500,
+  /** behaviour.md 14.1. */
+  headerBytesMax: 8 * 1024,
+  /** Per address. An accepted socket costs about 10 KB and a file descriptor of those that users need. */
+  connectionsMax: 512,
+  /** A client that takes no byte of its answer for this long is gone. */
+  writeStallMs: 30_000,
+  /** Requests that a drain finds running. */
+  drainMs: 5_000,
+  /** Shorter bodies grow when compressed (behaviour.md 14.6). */
+  compressBytesMin: 32,
+  /** Text of a dump that is made before the event loop turns; a few milliseconds. */
+  pieceChars: 128 * 1024,
+} as const;

@@ -1,0 +1,125 @@
+/**
+ * From Config to what each room wants to know.
+ * @module
+ */
+import type { Config } from "#config";
+import type { DataPlaneOptions } from "#proxy";
+import type { KeepaliveOptions, ListenOptions } from "#stream";
+import type { Clock } from "#system";
+import { Ip, type SocketAddress } from "#values";
+
+/** behaviour.md 7.6; the sizes that have no variable. */
+const HTTP2 = {
+  clientHeaderListBytesMax: 16 * 1024,
+  serverHeaderListBytesMax: 64 * 1024,
+  serverConcurrentStreamsMax: 200,
+  pingIntervalMs: 10_000,
+  pingTimeoutMs: 20_000,
+} as const;
+
+/** One proxy instance in dedicated mode. */
+export function dataPlaneOptions(config: Config, clock: Clock): DataPlaneOptions {
+  const keepalive = keepaliveOf(config);
+  const mark = markOf(config);
+  const info = config.proxyWorkload;
+  if (info === undefined) throw new Error("a dedicated proxy without its workload");
+  const http2 = {
+    streamWindowBytes: config.http2.streamWindowBytes,
+    connectionWindowBytes: config.http2.connectionWindowBytes,
+    frameBytesMax: config.http2.frameBytes,
+    pingIntervalMs: HTTP2.pingIntervalMs,
+    pingTimeoutMs: HTTP2.pingTimeoutMs,
+  };
+  return {
+    settings: {
+      info,
+      network: config.network,
+      clusterDomain: config.clusterDomain,
+      preferredServiceNamespace: config.preferredServiceNamespace,
+      searchDomains: config.resolver.search,
+      ipv6Enabled: config.ipv6Enabled,
+      illegalPorts: new Set([
+        config.ports.inbound,
+        config.ports.inboundPlaintext,
+        config.ports.outbound,
+        ...(config.socks5 ? [config.ports.socks5] : []),
+      ]),
+      responseBaggage: config.responseBaggage,
+      from: config.bindAddress,
+      policyInfoLogging: config.policyInfoLogging,
+      tunnelServer: {
+        clock,
+        settings: {
+          ...http2,
+          headerListBytesMax: HTTP2.serverHeaderListBytesMax,
+          concurrentStreamsMax: HTTP2.serverConcurrentStreamsMax,
+        },
+      },
+    },
+    listeners: listenersOf(config, mark, keepalive),
+    dialer: { ...mark, ...keepalive },
+    pool: {
+      settings: { ...http2, headerListBytesMax: HTTP2.clientHeaderListBytesMax },
+      streamsPerConnectionMax: config.poolStreamsPerConnectionMax,
+      idleReleaseMs: config.poolUnusedReleaseMs,
+    },
+  };
+}
+
+/** Where a wildcard listener of ours binds (behaviour.md 2.2). */
+export function wildcard(config: Config, port: number): SocketAddress {
+  return { ip: config.bindAddress ?? Ip.unspecified(config.ipv6Enabled ? 6 : 4), port };
+}
+
+/** Where a listener for this host alone binds: 127.0.0.1, and ::1 where there is one. */
+export function hostOnly(config: Config, port: number): SocketAddress[] {
+  if (config.bindAddress !== undefined) return [{ ip: config.bindAddress, port }];
+  const families = config.ipv6LoopbackEnabled ? [4, 6] as const : [4] as const;
+  return families.map((family) => ({ ip: Ip.loopback(family), port }));
+}
+
+function listenersOf(
+  config: Config,
+  mark: { readonly mark?: number },
+  keepalive: { readonly keepalive?: KeepaliveOptions },
+): DataPlaneOptions["listeners"] {
+  const { requireOriginalSource, ports } = config;
+  const transparent = requireOriginalSource === undefined
+    ? "try"
+    : requireOriginalSource
+    ? "required"
+    : "off";
+  const base = { transparent, ...mark } as const;
+  const captured = (port: number): ListenOptions => ({
+    ...base,
+    ...keepalive,
+    at: wildcard(config, port),
+    redirected: true,
+  });
+  return {
+    // HTTP/2 PING finds dead peers on 15008, so no keepalive there (behaviour.md 2.4).
+    inbound: { ...base, at: wildcard(config, ports.inbound), redirected: false },
+    plaintext: captured(ports.inboundPlaintext),
+    outbound: captured(ports.outbound),
+    ...(config.socks5
+      ? {
+        socks5: {
+          ...base,
+          at: { ip: config.bindAddress ?? Ip.loopback(4), port: ports.socks5 },
+          redirected: false,
+        },
+      }
+      : {}),
+  };
+}
+
+function markOf(config: Config): { readonly mark?: number } {
+  return config.packetMark === undefined ? {} : { mark: config.packetMark };
+}
+
+function keepaliveOf(config: Config): { readonly keepalive?: KeepaliveOptions } {
+  const { enabled, timeMs, intervalMs, retries, userTimeoutEnabled } = config.keepalive;
+  if (!enabled) return {};
+  const userTimeout = userTimeoutEnabled ? { userTimeoutMs: timeMs + retries * intervalMs } : {};
+  return { keepalive: { idleMs: timeMs, intervalMs, retries, ...userTimeout } };
+}

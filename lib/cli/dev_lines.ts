@@ -1,0 +1,79 @@
+/**
+ * A proxy's JSON log lines, made readable for `dev`.
+ * @module
+ */
+
+/** One log line of a proxy, as `LOG_FORMAT=json` writes it. */
+export type ProxyLine = Readonly<Record<string, unknown>>;
+
+export interface Paint {
+  (style: "bold" | "dim" | "red" | "green" | "yellow" | "cyan", text: string): string;
+}
+
+const CODES = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 } as const;
+
+/** Colours on a terminal, plain text elsewhere and where NO_COLOR is set. */
+export function painter(colour: boolean): Paint {
+  return (style, text) => colour ? `\x1b[${CODES[style]}m${text}\x1b[0m` : text;
+}
+
+/** The object of a JSON log line; undefined for anything else a process may print. */
+export function parseLine(text: string): ProxyLine | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null ? value as ProxyLine : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The text for people, or undefined for a line that `dev` does not show. */
+export function readable(proxy: string, line: ProxyLine, paint: Paint): string | undefined {
+  const level = textOf(line["level"]);
+  const time = paint("dim", textOf(line["time"]).slice(11, 23));
+  const who = paint("cyan", proxy.padEnd(8));
+  if (textOf(line["scope"]) === "access") return `${time} ${who} ${accessText(line, paint)}`;
+  const message = textOf(line["message"]);
+  if (level === "error" || level === "warn") {
+    const style = level === "error" ? "red" : "yellow";
+    return `${time} ${who} ${paint(style, level)} ${message}${detailOf(line)}`;
+  }
+  if (message.startsWith("local mesh reloaded")) {
+    return `${time} ${who} ${message}${detailOf(line)}`;
+  }
+  return undefined;
+}
+
+function accessText(line: ProxyLine, paint: Paint): string {
+  const failed = line["error"] !== undefined;
+  const mark = failed ? paint("red", "✗") : paint("green", "✓");
+  const outbound = line["direction"] === "outbound";
+  const source = textOf(line["src.workload"]) || textOf(line["src.addr"]);
+  const destination = textOf(line["dst.service"]) || textOf(line["dst.workload"]) ||
+    textOf(line["dst.addr"]);
+  const target = textOf(line["dst.hbone_addr"]) || textOf(line["dst.addr"]);
+  const sealed = line["dst.hbone_addr"] === undefined ? "in clear" : "mutual TLS";
+  const sizes = line["bytes_sent"] === undefined
+    ? ""
+    : `, sent ${textOf(line["bytes_sent"])} B, received ${textOf(line["bytes_recv"])} B, ${
+      textOf(line["duration"])
+    }`;
+  const head = `${mark} ${outbound ? "out" : "in "} ${paint("bold", source)} → ${
+    paint("bold", destination)
+  }`;
+  const tail = paint("dim", `${target} (${sealed}${sizes})`);
+  return failed ? `${head} ${tail}\n    ${paint("red", textOf(line["error"]))}` : `${head} ${tail}`;
+}
+
+const KNOWN = new Set(["level", "time", "scope", "message"]);
+
+function detailOf(line: ProxyLine): string {
+  const fields = Object.entries(line).filter(([key]) => !KNOWN.has(key));
+  return fields.map(([key, value]) =>
+    ` ${key}=${typeof value === "string" ? value : JSON.stringify(value)}`
+  ).join("");
+}
+
+function textOf(value: unknown): string {
+  return typeof value === "string" ? value : typeof value === "number" ? String(value) : "";
+}

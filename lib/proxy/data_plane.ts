@@ -1,0 +1,256 @@
+import { TunnelPool } from "#hbone";
+import type { PoolOptions } from "#hbone";
+import type { Port, ToControl, ToData } from "#link";
+import { display, type Log } from "#log";
+import type { MeshView } from "#mesh";
+import type { Metrics } from "#metrics";
+import type { Acceptor, Arrival, DialerOptions, Kernel, ListenOptions } from "#stream";
+import type { Clock, Rng } from "#system";
+import type { Tls } from "#tls";
+import { SocketAddress } from "#values";
+import { Bundles } from "./bundles.ts";
+import { Connections } from "./connections.ts";
+import { serveInbound } from "./inbound.ts";
+import { LocalWorkload } from "./local_workload.ts";
+import { serveOutbound } from "./outbound.ts";
+import { PROXY_LIMITS, type ProxyParts, type ProxySettings } from "./parts.ts";
+import { servePassthrough } from "./passthrough.ts";
+import { serveSocks5 } from "./socks5.ts";
+
+export interface DataPlaneOptions {
+  readonly settings: ProxySettings;
+  readonly listeners: {
+    readonly inbound: ListenOptions;
+    readonly plaintext: ListenOptions;
+    readonly outbound: ListenOptions;
+    readonly socks5?: ListenOptions;
+  };
+  readonly dialer: DialerOptions;
+  readonly pool: Pick<PoolOptions, "settings" | "streamsPerConnectionMax" | "idleReleaseMs">;
+}
+
+export interface DataPlaneDeps {
+  readonly kernel: Kernel;
+  readonly port: Port<ToControl, ToData>;
+  readonly view: MeshView;
+  readonly clock: Clock;
+  readonly rng: Rng;
+  readonly metrics: Metrics;
+  readonly tls: Tls;
+  readonly scope: (name: string) => Log;
+}
+
+interface LiveServer {
+  drain(): void;
+  destroy(): void;
+}
+
+/**
+ * The data side of one proxy instance: its listeners, its connections, and what control tells it.
+ *
+ * Constructing it binds every listener or throws a ListenError with all of them closed again; nothing is accepted
+ * before control says `start`.
+ */
+export class DataPlane {
+  readonly #parts: ProxyParts;
+  readonly #pools: readonly TunnelPool[];
+  readonly #socksParts: ProxyParts;
+  readonly #acceptors = new Map<Component, Acceptor>();
+  readonly #servers = new Set<LiveServer>();
+  readonly #log: Log;
+  #handshakesCount = 0;
+  #arrivalsCount = 0;
+  #arrivalsOver: (() => void)[] = [];
+  #draining = false;
+
+  constructor(options: DataPlaneOptions, private readonly deps: DataPlaneDeps) {
+    const { settings } = options;
+    const local = new LocalWorkload(deps.view, settings.info, deps.clock);
+    const bundles = new Bundles((identity) => deps.port.post({ tell: "want_cert", identity }));
+    const dialer = deps.kernel.dialer(options.dialer);
+    const pool = () =>
+      new TunnelPool({
+        dialer,
+        tls: deps.tls,
+        clock: deps.clock,
+        bundleOf: (identity) => bundles.get(identity),
+        ...options.pool,
+        ...(settings.from === undefined ? {} : { from: settings.from }),
+      });
+    this.#pools = [pool(), pool()];
+    this.#log = deps.scope("ztunnel::proxy");
+    this.#parts = {
+      settings,
+      view: deps.view,
+      clock: deps.clock,
+      rng: deps.rng,
+      metrics: deps.metrics,
+      tls: deps.tls,
+      dialer,
+      access: deps.scope("access"),
+      log: this.#log,
+      bundles,
+      local,
+      connections: new Connections(),
+      pool: this.#pools[0]!,
+    };
+    this.#socksParts = { ...this.#parts, pool: this.#pools[1]! };
+    this.#bind(options.listeners);
+    deps.port.onWord = (word) => this.#hear(word);
+  }
+
+  /** Where each listener ended up; a port of 0 has become a real one. */
+  address(component: Component): SocketAddress | undefined {
+    return this.#acceptors.get(component)?.address;
+  }
+
+  #bind(listeners: DataPlaneOptions["listeners"]): void {
+    try {
+      for (const component of COMPONENTS) {
+        const listen = listeners[component];
+        if (listen === undefined) continue;
+        this.#acceptors.set(component, this.deps.kernel.listen(listen));
+      }
+    } catch (error) {
+      for (const acceptor of this.#acceptors.values()) acceptor.close();
+      throw error;
+    }
+  }
+
+  #hear(word: ToData): void {
+    const { bundles, local, connections, view } = this.#parts;
+    switch (word.tell) {
+      case "mesh": {
+        local.recheck();
+        if (!word.policiesChanged && !word.workloadsChanged) return;
+        const revokedCount = connections.recheck(view);
+        if (revokedCount > 0) this.#log.info?.("connections closed by policy", { revokedCount });
+        return;
+      }
+      case "cert":
+        return bundles.store(word.bundle);
+      case "cert_failed":
+        return bundles.failed(word.identity, word.reason);
+      case "start":
+        return this.#start();
+      case "drain":
+        void this.#drain(word.deadlineMs);
+        return;
+      case "list_connections":
+        return this.deps.port.post({
+          tell: "connections",
+          id: word.id,
+          connections: connections.lists(),
+        });
+    }
+  }
+
+  #start(): void {
+    const serve: Readonly<Record<Component, (acceptor: Acceptor, arrival: Arrival) => void>> = {
+      inbound: (acceptor, arrival) => this.#onPeer(acceptor, arrival),
+      plaintext: (acceptor, arrival) =>
+        this.#track(
+          "destination",
+          arrival,
+          () => servePassthrough(this.#parts, acceptor.transparent, arrival),
+        ),
+      outbound: (_, arrival) =>
+        this.#track("source", arrival, () => {
+          const { stream, source, destination: target } = arrival;
+          return serveOutbound(this.#parts, { stream, source, target }, "outbound");
+        }),
+      socks5: (_, arrival) =>
+        this.#track("source", arrival, () => serveSocks5(this.#socksParts, arrival)),
+    };
+    for (const [component, acceptor] of this.#acceptors) {
+      acceptor.serve((arrival) => serve[component](acceptor, arrival));
+      this.#log.info?.("listener established", {
+        address: display(SocketAddress.format(acceptor.address)),
+        component: component === "plaintext" ? "inbound plaintext" : component,
+        transparent: acceptor.transparent,
+      });
+    }
+  }
+
+  #onPeer(acceptor: Acceptor, arrival: Arrival): void {
+    this.#gauge("destination", arrival);
+    if (this.#handshakesCount >= PROXY_LIMITS.handshakesMax) {
+      arrival.stream.abort();
+      this.#log.debug?.("a peer was reset: too many handshakes are under way", {
+        "src.addr": display(SocketAddress.format(arrival.source)),
+        handshakesCount: this.#handshakesCount,
+      });
+      return;
+    }
+    this.#handshakesCount++;
+    let shaking = true;
+    const shaken = () => {
+      if (shaking) this.#handshakesCount--;
+      shaking = false;
+    };
+    const seat = {
+      spoof: acceptor.transparent,
+      onServer: (server: LiveServer) => {
+        shaken();
+        this.#servers.add(server);
+        if (this.#draining) server.drain();
+        return () => void this.#servers.delete(server);
+      },
+    };
+    void serveInbound(this.#parts, seat, arrival).finally(shaken);
+  }
+
+  /** Serves one arrival that is over when its connection is. */
+  #track(
+    reporter: "source" | "destination",
+    arrival: Arrival,
+    serve: () => Promise<void>,
+  ): void {
+    this.#gauge(reporter, arrival);
+    this.#arrivalsCount++;
+    void serve().finally(() => {
+      this.#arrivalsCount--;
+      if (this.#arrivalsCount === 0) { for (const over of this.#arrivalsOver.splice(0)) over(); }
+    });
+  }
+
+  #gauge(reporter: "source" | "destination", arrival: Arrival): void {
+    const open = this.deps.metrics.series("istio_tcp_sockets_open", [reporter]);
+    open.add(1);
+    void arrival.stream.closed.then(() => {
+      open.add(-1);
+      open[Symbol.dispose]();
+    });
+  }
+
+  /** behaviour.md 14.7: no new connections, running ones until the deadline, then the rest at once. */
+  async #drain(deadlineMs: number): Promise<void> {
+    if (this.#draining) return;
+    this.#draining = true;
+    for (const acceptor of this.#acceptors.values()) acceptor.close();
+    for (const server of this.#servers) server.drain();
+    const stop = new AbortController();
+    await Promise.race([
+      this.deps.clock.sleep(deadlineMs, stop.signal),
+      Promise.all([this.#parts.connections.emptied(), this.#arrivalsOverPromise()]),
+    ]);
+    stop.abort();
+    this.#parts.connections.endAll();
+    await Promise.race([
+      this.deps.clock.sleep(PROXY_LIMITS.forcedEndMs),
+      Promise.all([this.#parts.connections.emptied(), this.#arrivalsOverPromise()]),
+    ]);
+    for (const server of this.#servers) server.destroy();
+    for (const pool of this.#pools) pool.destroy();
+    this.deps.port.post({ tell: "drained" });
+  }
+
+  #arrivalsOverPromise(): Promise<void> {
+    if (this.#arrivalsCount === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#arrivalsOver.push(resolve));
+  }
+}
+
+type Component = "inbound" | "plaintext" | "outbound" | "socks5";
+/** The order in which they are bound (behaviour.md 10.7). */
+const COMPONENTS: readonly Component[] = ["inbound", "plaintext", "outbound", "socks5"];

@@ -1,0 +1,227 @@
+/**
+ * Peers' connections on their way in: mutual TLS, tunnels, policies (behaviour.md 8).
+ * @module
+ */
+import { authorize, type ConnectionFacts, type Verdict } from "#authz";
+import { type Baggage, Headings, type IncomingTunnel, serveTunnels } from "#hbone";
+import { display, type Log } from "#log";
+import type { Workload } from "#mesh";
+import { type Authority, type InboundPlan, planInbound } from "#route";
+import { type Arrival, DialError, relay } from "#stream";
+import type { Peer } from "#tls";
+import { CONSEQUENCES, type Ip, Refusal, SocketAddress } from "#values";
+import { baggageOf, hexOf } from "./outbound.ts";
+import { PROXY_LIMITS, type ProxyParts } from "./parts.ts";
+import { ConnectionRecord, logEarlyDenial } from "./record.ts";
+
+/** What one inbound HBONE listener adds to the parts. */
+export interface InboundSeat {
+  /** The listener is transparent: dials to the application leave from the caller's address (behaviour.md 8.7). */
+  readonly spoof: boolean;
+  /** Called with every live tunnel server, so that a drain reaches it; the result forgets it. */
+  readonly onServer: (server: { drain(): void; destroy(): void }) => () => void;
+}
+
+/** One TCP connection to 15008: handshake, then its tunnels until it ends; never rejects. */
+export async function serveInbound(
+  parts: ProxyParts,
+  seat: InboundSeat,
+  arrival: Arrival,
+): Promise<void> {
+  try {
+    const workload = await parts.local.get();
+    const bundle = await parts.bundles.get(parts.local.identityOf(workload));
+    const secured = await parts.tls.server(arrival.stream, bundle);
+    const server = serveTunnels(
+      secured,
+      parts.settings.tunnelServer,
+      (request, peer) => void serveTunnel(parts, seat, arrival, request, peer),
+    );
+    const forget = seat.onServer(server);
+    await server.closed;
+    forget();
+  } catch (error) {
+    arrival.stream.abort();
+    const ends = { client: arrival.source, hop: arrival.local };
+    logEarlyDenial(parts.access, ends, "inbound", Refusal.failureOf(error));
+  }
+}
+
+async function serveTunnel(
+  parts: ProxyParts,
+  seat: InboundSeat,
+  arrival: Arrival,
+  request: IncomingTunnel,
+  peer: Peer,
+): Promise<void> {
+  const startMs = parts.clock.monotonicMs();
+  const traceId = Headings.parseTraceId(request.headers) ?? hexOf(parts.rng.bytes(16));
+  const log = parts.log.within({
+    name: "inbound",
+    fields: { id: traceId, peer: display(SocketAddress.format(arrival.source)) },
+  });
+  try {
+    const authority = authorityOf(request);
+    const workload = await parts.local.get();
+    await deliver({ parts, seat, arrival, request, peer, log, startMs, authority, workload });
+  } catch (error) {
+    const failure = Refusal.failureOf(error);
+    request.refuse(CONSEQUENCES[failure.kind].status);
+    const ends = { client: arrival.source, hop: arrival.local };
+    logEarlyDenial(parts.access, ends, "inbound", failure);
+  }
+}
+
+interface Tunnel {
+  readonly parts: ProxyParts;
+  readonly seat: InboundSeat;
+  readonly arrival: Arrival;
+  readonly request: IncomingTunnel;
+  readonly peer: Peer;
+  readonly log: Log;
+  readonly startMs: number;
+  readonly authority: Authority;
+  readonly workload: Workload;
+}
+
+/** Throws a Refusal for what has no record yet; later failures are the record's. */
+async function deliver(tunnel: Tunnel): Promise<void> {
+  const { parts, seat, arrival, request, peer, workload } = tunnel;
+  const plan = planTunnel(tunnel);
+  if (plan.kind === "refuse") throw new Refusal(plan.failure);
+  const facts: ConnectionFacts = {
+    source: arrival.source,
+    destination: plan.target,
+    ...(peer.identity === undefined ? {} : { identity: peer.identity }),
+  };
+  // The row before the verdict, and both in one turn: a policy that changes later finds the row.
+  using row = parts.connections.trackInbound(
+    {
+      src: SocketAddress.format(arrival.source),
+      originalDst: Headings.parseForwardedHost(request.headers) ?? null,
+      actualDst: SocketAddress.format(plan.target),
+      protocol: peer.identity === undefined ? "TCP" : "HBONE",
+    },
+    facts,
+    workload,
+  );
+  using record = openRecord(tunnel, plan);
+  const verdict = judge(parts, tunnel.log, workload, facts);
+  try {
+    if (!verdict.allowed) throw new Refusal({ kind: "denied", reason: verdict.reason });
+    await using application = await dialApplication(parts, plan.target, {
+      ...(seat.spoof ? { spoof: arrival.source.ip } : {}),
+    });
+    if (row.revoked.aborted) throw new Refusal(row.revoked.reason);
+    await using downstream = request.accept(
+      parts.settings.responseBaggage
+        ? new Map([["baggage", [Headings.baggage(baggageOf(workload))]]])
+        : new Map(),
+    );
+    record.end(
+      await relay({ downstream, upstream: application, meter: record, revoked: row.revoked }),
+    );
+  } catch (error) {
+    const failure = Refusal.failureOf(error);
+    request.refuse(CONSEQUENCES[failure.kind].status);
+    record.end(failure);
+  }
+}
+
+function planTunnel({ parts, arrival, request, authority, workload }: Tunnel): InboundPlan {
+  const forwardedHost = Headings.parseForwardedHost(request.headers);
+  return planInbound(parts.view, {
+    workload,
+    connectedIp: arrival.local.ip,
+    authority,
+    network: parts.settings.network,
+    illegalPorts: parts.settings.illegalPorts,
+    ...(forwardedHost === undefined ? {} : { forwardedHost }),
+  });
+}
+
+/** Policies, with their notes in the log (behaviour.md 5.7). */
+export function judge(
+  parts: ProxyParts,
+  log: Log,
+  workload: Workload,
+  facts: ConnectionFacts,
+): Verdict {
+  const verdict = authorize(parts.view.policiesFor(workload), facts);
+  const write = parts.settings.policyInfoLogging ? log.info : log.debug;
+  for (const note of verdict.notes) write?.(note.message, { policy: note.policy });
+  for (const key of parts.view.missingPoliciesOf(workload)) {
+    log.warn?.("a policy that the workload lists is not loaded", { policy: key });
+  }
+  return verdict;
+}
+
+/** Rejects with a Refusal (application_connect). */
+export async function dialApplication(
+  parts: ProxyParts,
+  target: SocketAddress,
+  options: { readonly spoof?: Ip },
+) {
+  const { from } = parts.settings;
+  try {
+    return await parts.dialer.dial(target, {
+      timeoutMs: PROXY_LIMITS.connectTimeoutMs,
+      ...options,
+      ...(from === undefined ? {} : { from }),
+    });
+  } catch (error) {
+    if (!(error instanceof DialError)) throw error;
+    throw new Refusal({ kind: "application_connect", cause: error.message });
+  }
+}
+
+function openRecord(
+  { parts, arrival, request, peer, workload, startMs }: Tunnel,
+  plan: Extract<InboundPlan, { readonly kind: "deliver" }>,
+): ConnectionRecord {
+  const source = sourceOf(parts, arrival, request);
+  return new ConnectionRecord(
+    parts,
+    {
+      reporter: "destination",
+      source: { ...source, principal: peer.identity },
+      destination: { workload, principal: parts.local.identityOf(workload) },
+      service: plan.service,
+      mutualTls: true,
+    },
+    { client: arrival.source, hop: arrival.local, hboneTarget: request.authority },
+    startMs,
+  );
+}
+
+/** Who speaks (behaviour.md 8.9): through a gateway the address is the gateway's, so only baggage knows. */
+function sourceOf(
+  parts: ProxyParts,
+  arrival: Arrival,
+  request: IncomingTunnel,
+): { readonly workload: Workload | undefined; readonly baggage?: Baggage } {
+  const { network, responseBaggage } = parts.settings;
+  const cameFrom = request.headers.get("x-forwarded-network")?.[0];
+  const throughGateway = cameFrom !== undefined &&
+    cameFrom.toLowerCase() !== network.toLowerCase();
+  return {
+    workload: throughGateway ? undefined : parts.view.workloadAt(network, arrival.source.ip),
+    ...(responseBaggage ? { baggage: Headings.parseBaggage(request.headers) } : {}),
+  };
+}
+
+/** Throws a Refusal (not_connect, bad_authority). */
+function authorityOf(request: IncomingTunnel): Authority {
+  if (request.method !== "CONNECT") {
+    throw new Refusal({ kind: "not_connect", method: request.method });
+  }
+  const address = SocketAddress.parse(request.authority);
+  if (address !== undefined) return { kind: "address", address };
+  const match = /^([a-zA-Z0-9._-]{1,253}):(\d{1,5})$/.exec(request.authority);
+  const port = Number(match?.[2]);
+  // A host that looks like an address but is none ("10.0.0.999") must not become a name.
+  if (match === null || port < 1 || port > 65_535 || /^[\d.]+$/.test(match[1]!)) {
+    throw new Refusal({ kind: "bad_authority", authority: request.authority.slice(0, 300) });
+  }
+  return { kind: "hostname", hostname: match[1]!.toLowerCase(), port };
+}

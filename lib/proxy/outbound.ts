@@ -1,0 +1,191 @@
+/**
+ * Applications' connections on their way out (behaviour.md 6).
+ * @module
+ */
+import { type Baggage, Headings } from "#hbone";
+import { identityOf, type Workload } from "#mesh";
+import { type OutboundPlan, planOutbound } from "#route";
+import { type ByteStream, DialError, relay } from "#stream";
+import { type Failure, Refusal, SocketAddress, type SpiffeId } from "#values";
+import { PROXY_LIMITS, type ProxyParts } from "./parts.ts";
+import { ConnectionRecord, logEarlyDenial } from "./record.ts";
+
+export interface OutboundArrival {
+  readonly stream: ByteStream;
+  readonly source: SocketAddress;
+  /** Where the application wanted to go. */
+  readonly target: SocketAddress;
+}
+
+type GoingPlan = Exclude<OutboundPlan, { readonly kind: "refuse" }>;
+
+/** Serves one connection from its decision to its access line; never rejects. */
+export async function serveOutbound(
+  parts: ProxyParts,
+  arrival: OutboundArrival,
+  via: "outbound" | "socks5",
+): Promise<void> {
+  const startMs = parts.clock.monotonicMs();
+  await using downstream = arrival.stream;
+  const traceId = hexOf(parts.rng.bytes(16));
+  const log = parts.log.within({ name: via, fields: { id: traceId } });
+  let source: Workload;
+  try {
+    source = await parts.local.get();
+  } catch (error) {
+    return deny(parts, arrival, Refusal.failureOf(error));
+  }
+  // From here to the row no await: what was decided is what is listed.
+  const plan = planOutbound(parts.view, {
+    source,
+    client: arrival.source,
+    target: arrival.target,
+    network: parts.settings.network,
+    illegalPorts: parts.settings.illegalPorts,
+  }, parts.rng);
+  if (plan.kind === "refuse") return refuse(parts, arrival, plan, source, startMs);
+  log.debug?.("decided", { kind: plan.kind, hop: SocketAddress.format(plan.hop) });
+  using row = parts.connections.trackOutbound({
+    src: SocketAddress.format(arrival.source),
+    originalDst: SocketAddress.format(arrival.target),
+    actualDst: SocketAddress.format(plan.hop),
+    protocol: plan.kind === "hbone" ? "HBONE" : "TCP",
+  });
+  using record = openRecord(parts, arrival, plan, source, startMs);
+  try {
+    await using upstream = await openUpstream(parts, arrival, plan, source, traceId, row.revoked);
+    record.end(await relay({ downstream, upstream, meter: record, revoked: row.revoked }));
+  } catch (error) {
+    downstream.abort();
+    record.end(row.revoked.aborted ? row.revoked.reason : Refusal.failureOf(error));
+  }
+}
+
+function openRecord(
+  parts: ProxyParts,
+  arrival: OutboundArrival,
+  plan: GoingPlan,
+  source: Workload,
+  startMs: number,
+): ConnectionRecord {
+  const mutualTls = plan.kind === "hbone";
+  return new ConnectionRecord(
+    parts,
+    {
+      reporter: "source",
+      source: {
+        workload: source,
+        principal: mutualTls ? parts.local.identityOf(source) : undefined,
+      },
+      destination: { workload: plan.workload, principal: principalOf(plan.workload) },
+      service: plan.service,
+      mutualTls,
+    },
+    {
+      client: arrival.source,
+      hop: plan.hop,
+      ...(plan.kind === "hbone" ? { hboneTarget: plan.authority } : {}),
+    },
+    startMs,
+  );
+}
+
+async function openUpstream(
+  parts: ProxyParts,
+  arrival: OutboundArrival,
+  plan: GoingPlan,
+  source: Workload,
+  traceId: string,
+  revoked: AbortSignal,
+): Promise<ByteStream> {
+  const { from } = parts.settings;
+  switch (plan.kind) {
+    case "tcp":
+      try {
+        return await parts.dialer.dial(plan.hop, {
+          timeoutMs: PROXY_LIMITS.connectTimeoutMs,
+          ...(from === undefined ? {} : { from }),
+        });
+      } catch (error) {
+        if (!(error instanceof DialError)) throw error;
+        throw new Refusal({ kind: "io", cause: error.message });
+      }
+    case "hbone": {
+      const identity = parts.local.identityOf(source);
+      const client = SocketAddress.format(arrival.source);
+      const tunnel = await parts.pool.open(
+        { source: identity, expected: plan.expected, hop: plan.hop, client: arrival.source.ip },
+        {
+          authority: plan.authority,
+          headers: new Map([
+            ["baggage", [Headings.baggage(baggageOf(source))]],
+            ["forwarded", [Headings.forwarded(client, plan.service?.hostname)]],
+            ["traceparent", [Headings.traceparent(traceId, hexOf(parts.rng.bytes(8)))]],
+          ]),
+        },
+        revoked,
+      );
+      return tunnel.stream;
+    }
+  }
+}
+
+/**
+ * A refusal before the request is built has a line and no metrics, as ztunnel. A branch that this build lacks counts
+ * as a failed connection too: whoever runs it must see on a dashboard that traffic is refused.
+ */
+function refuse(
+  parts: ProxyParts,
+  arrival: OutboundArrival,
+  plan: Extract<OutboundPlan, { readonly kind: "refuse" }>,
+  source: Workload,
+  startMs: number,
+): void {
+  if (plan.failure.kind !== "unsupported") return deny(parts, arrival, plan.failure);
+  arrival.stream.abort();
+  using record = new ConnectionRecord(
+    parts,
+    {
+      reporter: "source",
+      source: { workload: source, principal: undefined },
+      destination: { workload: undefined, principal: undefined },
+      service: undefined,
+      mutualTls: false,
+    },
+    { client: arrival.source, hop: arrival.target },
+    startMs,
+  );
+  record.end(plan.failure);
+}
+
+function deny(parts: ProxyParts, arrival: OutboundArrival, failure: Failure): void {
+  arrival.stream.abort();
+  logEarlyDenial(
+    parts.access,
+    { client: arrival.source, hop: arrival.target },
+    "outbound",
+    failure,
+  );
+}
+
+/** What a workload says of itself to the other side. */
+export function baggageOf(workload: Workload): Baggage {
+  return {
+    clusterId: workload.clusterId,
+    namespace: workload.namespace,
+    workloadName: workload.workloadName,
+    workloadType: workload.workloadType,
+    serviceName: workload.canonicalName,
+    revision: workload.canonicalRevision,
+    region: workload.locality.region,
+    zone: workload.locality.zone,
+  };
+}
+
+export function principalOf(workload: Workload | undefined): SpiffeId | undefined {
+  return workload === undefined ? undefined : identityOf(workload);
+}
+
+export function hexOf(bytes: Uint8Array): string {
+  return bytes.toHex();
+}

@@ -1,0 +1,85 @@
+/** Bounded memory with stalled peers on either side: 64 transfers of 100 MB that nobody takes. */
+import { ok, strictEqual } from "node:assert/strict";
+import { ProxyProcess, socksConnect } from "../support/proxy_process.ts";
+
+const CLIENT = "127.1.4.1";
+const SERVER = "127.1.4.2";
+const TRANSFERS = 64;
+const TRANSFER_BYTES = 100e6;
+/** With node:http2's stream window of 4 MiB; our own engine will lower it. */
+const RSS_BYTES_MAX = 400e6;
+
+const MESH = `
+workloads:
+- { uid: c//Pod/shop/client, name: client, namespace: shop, serviceAccount: client, trustDomain: cluster.local,
+    workloadIps: ["${CLIENT}"], protocol: HBONE }
+- { uid: c//Pod/shop/server, name: server, namespace: shop, serviceAccount: server, trustDomain: cluster.local,
+    workloadIps: ["${SERVER}"], protocol: HBONE }
+`;
+
+/** Writes until nothing moves for a while; returns how much was taken. */
+async function pushUntilStuck(connection: Deno.Conn, left: { bytes: number }): Promise<void> {
+  const chunk = new Uint8Array(65_536);
+  try {
+    while (left.bytes > 0) left.bytes -= await connection.write(chunk);
+  } catch {
+    // Closed at the end of the test.
+  }
+}
+
+async function settled(lefts: readonly { bytes: number }[]): Promise<void> {
+  for (let before = -1, rounds = 0; rounds < 60; rounds++) {
+    const now = lefts.reduce((sum, left) => sum + left.bytes, 0);
+    if (now === before) return;
+    before = now;
+    await new Promise((resolve) => setTimeout(resolve, 700));
+  }
+  throw new Error("transfers that nobody takes never came to a standstill");
+}
+
+for (const direction of ["upload", "download"] as const) {
+  Deno.test({
+    name: `64 stalled ${direction}s of 100 MB keep both proxies under 400 MB`,
+    sanitizeOps: false,
+    sanitizeResources: false,
+  }, async () => {
+    const meshPath = await Deno.makeTempFile({ suffix: ".yaml" });
+    await Deno.writeTextFile(meshPath, MESH);
+    const port = direction === "upload" ? 8080 : 8081;
+    const listener = Deno.listen({ hostname: SERVER, port });
+    const accepted: Deno.Conn[] = [];
+    const lefts: { bytes: number }[] = [];
+    const push = (connection: Deno.Conn) => {
+      const left = { bytes: TRANSFER_BYTES };
+      lefts.push(left);
+      void pushUntilStuck(connection, left);
+    };
+    void (async () => {
+      for await (const connection of listener) {
+        accepted.push(connection);
+        if (direction === "download") push(connection);
+      }
+    })().catch(() => {});
+    await using client = await ProxyProcess.start({ ip: CLIENT, workload: "client", meshPath });
+    await using server = await ProxyProcess.start({ ip: SERVER, workload: "server", meshPath });
+    const connections = await Promise.all(
+      Array.from({ length: TRANSFERS }, () => socksConnect(CLIENT, SERVER, port)),
+    );
+    if (direction === "upload") { for (const connection of connections) push(connection); }
+    else {
+      // A first byte makes sure that every tunnel is up before the sender is stuck.
+      await Promise.all(connections.map((connection) => connection.read(new Uint8Array(1))));
+    }
+    await settled(lefts);
+    strictEqual(lefts.length, TRANSFERS);
+    for (const left of lefts) ok(left.bytes > 0, "nobody took the whole of it");
+    for (const proxy of [client, server]) {
+      const rss = await proxy.rssBytes();
+      ok(rss < RSS_BYTES_MAX, `${direction}: ${proxy.ip} holds ${Math.round(rss / 1e6)} MB`);
+      ok(await proxy.isReady(), "and it answers");
+    }
+    for (const connection of [...connections, ...accepted]) connection.close();
+    listener.close();
+    await Deno.remove(meshPath);
+  });
+}
