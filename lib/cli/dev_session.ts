@@ -127,7 +127,7 @@ class Session {
       startProxy(proxy, path, this.clock, (line) => {
         const text = readable(proxy.workload.name, line, paint);
         if (text === undefined) return;
-        if (!speaks && String(line["message"]).startsWith("local mesh")) return;
+        if (!speaks && /^(local mesh|FAKE_CA)/.test(String(line["message"]))) return;
         print(text);
       }),
     );

@@ -52,7 +52,7 @@ export function checkFakeCa(reader: Reader, config: Config): void {
     CERTIFICATES.fakeCa,
     `${
       reasons.join(" and ")
-    }: the test authority's key is public, so that anyone could pose as any workload`,
+    }: the test authority's key is public, so that anyone could pose as every workload`,
   );
 }
 

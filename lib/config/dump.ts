@@ -4,7 +4,6 @@
  * @module
  */
 import { Ip, SocketAddress } from "#values";
-import { stringify } from "yaml";
 import type { Config, ConfigAddress, ResolverConfig, RootSource } from "./config.ts";
 
 const DNS_PORT = 53;
@@ -68,11 +67,6 @@ export function configDump(config: Config): Record<string, unknown> {
     ztunnelIdentity: config.ownIdentity ?? null,
     ztunnelWorkload: config.ownWorkload ?? null,
   };
-}
-
-/** The same as YAML, for the line at the start (behaviour.md 0.5). */
-export function configYaml(config: Config): string {
-  return stringify(configDump(config), { lineWidth: 0, aliasDuplicateObjects: false });
 }
 
 /** Where listeners on all addresses are. */

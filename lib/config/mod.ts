@@ -22,5 +22,5 @@ export { parseConfig } from "./parse.ts";
 export { buildInfo } from "./build.ts";
 export { readEnvironment } from "./environment.ts";
 export { describeProblem } from "./reader.ts";
-export { configDump, configYaml } from "./dump.ts";
+export { configDump } from "./dump.ts";
 export { variableTable } from "./help.ts";

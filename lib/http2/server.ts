@@ -20,8 +20,6 @@ import type { Headers, Http2Settings, IncomingConnect, ServerConnection } from "
 const SETTINGS_TIMEOUT_MS = 10_000;
 /** No `date` header: ours is not an answer that anybody caches. The declarations lack the option. */
 const UNDATED = { endStream: false, sendDate: false };
-/** RFC 9113 section 6.8: "no stream refused yet", the first GOAWAY of a graceful end. */
-const STREAM_ID_MAX = 0x7fff_ffff;
 /** RFC 9113 section 6.5.2: what a header counts beyond its name and value. */
 const HEADER_OVERHEAD_BYTES = 32;
 
@@ -64,14 +62,13 @@ export function serve(
     if (code === undefined) onRequest(new Incoming(arrived, pseudo, raw, tunnel));
     else reset(arrived, code);
   });
-  return new Server(node, session);
+  return new Server(session);
 }
 
 class Server implements ServerConnection {
   readonly closed: Promise<Error | undefined>;
-  #draining = false;
 
-  constructor(private readonly node: ServerHttp2Session, private readonly session: Session) {
+  constructor(private readonly session: Session) {
     this.closed = session.closed;
   }
 
@@ -80,14 +77,11 @@ class Server implements ServerConnection {
   }
 
   /**
-   * In two steps (RFC 9113 section 6.8): requests that cross our first GOAWAY are still served; the answer to a PING
-   * proves that the peer has seen it.
+   * In one step, with the last stream that we saw. The two of RFC 9113 section 6.8 are not to be had: nghttp2 drops every
+   * request after its first GOAWAY (measured), so that those between the two would wait for nothing.
    */
   drain(): void {
-    if (this.#draining || this.session.over) return;
-    this.#draining = true;
-    this.node.goaway(constants.NGHTTP2_NO_ERROR, STREAM_ID_MAX);
-    this.node.ping(() => this.session.close());
+    this.session.close();
   }
 
   destroy(): void {

@@ -1,6 +1,6 @@
 import { type ByteStream, StreamError } from "#stream";
 import type { Clock, Timer } from "#system";
-import type { Http2Session, Http2Stream, SessionOptions } from "node:http2";
+import { constants, type Http2Session, type Http2Stream, type SessionOptions } from "node:http2";
 import type { Duplex } from "node:stream";
 import { type Carrier, Tunnel } from "./tunnel.ts";
 import type { Headers, Http2Settings } from "./types.ts";
@@ -26,7 +26,9 @@ export class Session implements Carrier {
   #resolveClosed: (error: Error | undefined) => void = () => {};
   #error: Error | undefined;
   #over = false;
+  /** One of both sides has announced an orderly end. */
   #closing = false;
+  #destroying = false;
   readonly #tunnels = new Set<Tunnel>();
   #pingTimer: Timer | undefined;
   #lingerTimer: Timer | undefined;
@@ -42,6 +44,9 @@ export class Session implements Carrier {
     this.closed = new Promise((resolve) => this.#resolveClosed = resolve);
     node.on("error", (error: Error) => void (this.#error ??= error));
     node.on("close", () => this.#finish());
+    node.on("goaway", (code: number) => {
+      if (code === constants.NGHTTP2_NO_ERROR) this.#closing = true;
+    });
     // The session hears of errors itself; this keeps one that comes after its end from being unhandled.
     socket.on("error", (error: Error) => void (this.#error ??= error));
     // HTTP/2 knows no half-closed connection, sockets that allow it would wait for ever.
@@ -96,7 +101,7 @@ export class Session implements Carrier {
 
   /** Ends with the last stream. */
   close(): void {
-    if (this.#closing || this.over) return;
+    if (this.over) return;
     this.#closing = true;
     this.node.close();
     this.#lingerIfDone();
@@ -106,8 +111,10 @@ export class Session implements Carrier {
   destroy(error?: Error): void {
     if (this.#over) return;
     if (!this.node.destroyed) {
+      this.#destroying = true;
       // An orderly close ends in a closed socket as well: that is no error.
-      if (!(this.#closing && this.#tunnels.size === 0)) this.#error ??= error;
+      const isCut = [...this.#tunnels].some((tunnel) => tunnel.isLive);
+      if (isCut || !this.#closing) this.#error ??= error;
       // One by one, since node would end them in good order, and both sides would take a cut for an end.
       const reason = new StreamError("reset", error?.message ?? "we ended the connection");
       for (const tunnel of this.#tunnels) tunnel.cut(reason);
@@ -152,6 +159,10 @@ export class Session implements Carrier {
   #finish(): void {
     if (this.#over) return;
     this.#over = true;
+    // Node ends a session in which the peer broke the protocol without a word.
+    if (!this.#closing && !this.#destroying) {
+      this.#error ??= new Error("the peer broke the HTTP/2 protocol");
+    }
     this.#pingTimer?.cancel();
     this.#lingerTimer?.cancel();
     this.#drained = undefined;

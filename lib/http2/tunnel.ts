@@ -28,6 +28,7 @@ export class Tunnel implements ByteStream {
   #failure: StreamError | undefined;
   #reader: Waiter<Uint8Array | null> | undefined;
   #writer: Waiter<void> | undefined;
+  #finisher: Waiter<void> | undefined;
 
   constructor(private readonly stream: Http2Stream, private readonly carrier: Carrier) {
     // Explicitly paused: adding a listener for data would start the flow otherwise.
@@ -42,6 +43,11 @@ export class Tunnel implements ByteStream {
         resolve();
       });
     });
+  }
+
+  /** Somebody would still miss its end. */
+  get isLive(): boolean {
+    return !this.#over && this.#failure === undefined;
   }
 
   read(): Promise<Uint8Array | null> {
@@ -72,22 +78,37 @@ export class Tunnel implements ByteStream {
     // The session accepts bytes for a TCP peer that has stopped reading as long as the HTTP/2 windows allow
     // (runtime.md S7), so the connection's own queue has to hold us back.
     for (let wait = this.carrier.pressure(); wait !== undefined; wait = this.carrier.pressure()) {
-      await wait;
+      await this.#held(wait);
       this.#assertWritable();
     }
   }
 
+  /** `wait`, or the end of the stream if that comes first. */
+  #held(wait: Promise<void>): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const writer = { resolve, reject };
+      this.#writer = writer;
+      wait.then(() => {
+        if (this.#writer === writer) this.#settleWriter();
+      });
+    });
+  }
+
   closeWrite(): Promise<void> {
-    this.#finishing ??= new Promise((resolve, reject) => {
+    if (this.#finishing !== undefined) return this.#finishing;
+    this.#finishing = new Promise((resolve, reject) => {
       if (this.#failure !== undefined) return reject(this.#failure);
       if (this.#over || this.stream.closed || this.stream.destroyed) return resolve();
-      this.#writer = { resolve, reject };
+      this.#finisher = { resolve, reject };
       this.stream.end(() => {
         if (this.#isReset) return;
         this.#finished = true;
-        this.#settleWriter();
+        this.#finisher = undefined;
+        resolve();
       });
     });
+    // Who finishes and walks away is told by nobody, and must not end the process by that.
+    this.#finishing.catch(() => {});
     return this.#finishing;
   }
 
@@ -177,9 +198,7 @@ export class Tunnel implements ByteStream {
     if (this.#failure !== undefined) return;
     if (!this.#isReset || (this.#ended && this.#finished)) {
       this.#finishReading();
-      const writer = this.#writer;
-      this.#writer = undefined;
-      writer?.reject(this.#writeFailure());
+      this.#rejectWriting(this.#writeFailure());
       return;
     }
     this.#fail(this.#reset(this.stream.rstCode ?? constants.NGHTTP2_NO_ERROR));
@@ -188,11 +207,18 @@ export class Tunnel implements ByteStream {
   #fail(failure: StreamError): void {
     this.#failure ??= failure;
     this.#chunk = undefined;
-    const [reader, writer] = [this.#reader, this.#writer];
+    const reader = this.#reader;
     this.#reader = undefined;
-    this.#writer = undefined;
     reader?.reject(this.#failure);
-    writer?.reject(this.#failure);
+    this.#rejectWriting(this.#failure);
+  }
+
+  #rejectWriting(failure: StreamError): void {
+    const [writer, finisher] = [this.#writer, this.#finisher];
+    this.#writer = undefined;
+    this.#finisher = undefined;
+    writer?.reject(failure);
+    finisher?.reject(failure);
   }
 }
 

@@ -122,6 +122,7 @@ export class DataPlane {
     switch (word.tell) {
       case "mesh": {
         local.recheck();
+        this.#warmUp();
         if (!word.policiesChanged && !word.workloadsChanged) return;
         const revokedCount = connections.recheck(view);
         if (revokedCount > 0) this.#log.info?.("connections closed by policy", { revokedCount });
@@ -145,7 +146,16 @@ export class DataPlane {
     }
   }
 
+  /** The first connection should not wait for a certificate that every connection needs. */
+  #warmUp(): void {
+    const { local, bundles } = this.#parts;
+    const workload = local.current;
+    // Its failure is told to whoever really needs it.
+    if (workload !== undefined) bundles.get(local.identityOf(workload)).catch(() => {});
+  }
+
   #start(): void {
+    this.#warmUp();
     const serve: Readonly<Record<Component, (acceptor: Acceptor, arrival: Arrival) => void>> = {
       inbound: (acceptor, arrival) => this.#onPeer(acceptor, arrival),
       plaintext: (acceptor, arrival) =>

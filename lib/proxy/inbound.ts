@@ -7,9 +7,9 @@ import { type Baggage, Headings, type IncomingTunnel, serveTunnels } from "#hbon
 import { display, type Log } from "#log";
 import type { Workload } from "#mesh";
 import { type Authority, type InboundPlan, planInbound } from "#route";
-import { type Arrival, DialError, relay } from "#stream";
+import { type Arrival, type ByteStream, DialError, relay } from "#stream";
 import type { Peer } from "#tls";
-import { CONSEQUENCES, type Ip, Refusal, SocketAddress } from "#values";
+import { CONSEQUENCES, type Failure, type Ip, Refusal, SocketAddress } from "#values";
 import { baggageOf, hexOf } from "./outbound.ts";
 import { PROXY_LIMITS, type ProxyParts } from "./parts.ts";
 import { ConnectionRecord, logEarlyDenial } from "./record.ts";
@@ -58,17 +58,36 @@ async function serveTunnel(
   const traceId = Headings.parseTraceId(request.headers) ?? hexOf(parts.rng.bytes(16));
   const log = parts.log.within({
     name: "inbound",
-    fields: { id: traceId, peer: display(SocketAddress.format(arrival.source)) },
+    fields: { id: display(traceId), peer: display(SocketAddress.format(arrival.source)) },
   });
+  const answer = new Answer(request);
   try {
     const authority = authorityOf(request);
     const workload = await parts.local.get();
-    await deliver({ parts, seat, arrival, request, peer, log, startMs, authority, workload });
+    const given = { parts, seat, arrival, request, answer, peer, log, startMs };
+    await deliver({ ...given, authority, workload });
   } catch (error) {
     const failure = Refusal.failureOf(error);
-    request.refuse(CONSEQUENCES[failure.kind].status);
+    answer.refuse(failure);
     const ends = { client: arrival.source, hop: arrival.local };
     logEarlyDenial(parts.access, ends, "inbound", failure);
+  }
+}
+
+/** A request is answered once, whichever of the roads out of `deliver` is taken. */
+class Answer {
+  #given = false;
+  constructor(private readonly request: IncomingTunnel) {}
+
+  accept(headers: IncomingTunnel["headers"]): ByteStream {
+    this.#given = true;
+    return this.request.accept(headers);
+  }
+
+  refuse(failure: Failure): void {
+    if (this.#given) return;
+    this.#given = true;
+    this.request.refuse(CONSEQUENCES[failure.kind].status);
   }
 }
 
@@ -77,6 +96,7 @@ interface Tunnel {
   readonly seat: InboundSeat;
   readonly arrival: Arrival;
   readonly request: IncomingTunnel;
+  readonly answer: Answer;
   readonly peer: Peer;
   readonly log: Log;
   readonly startMs: number;
@@ -86,7 +106,7 @@ interface Tunnel {
 
 /** Throws a Refusal for what has no record yet; later failures are the record's. */
 async function deliver(tunnel: Tunnel): Promise<void> {
-  const { parts, seat, arrival, request, peer, workload } = tunnel;
+  const { parts, seat, arrival, request, answer, peer, workload } = tunnel;
   const plan = planTunnel(tunnel);
   if (plan.kind === "refuse") throw new Refusal(plan.failure);
   const facts: ConnectionFacts = {
@@ -113,7 +133,7 @@ async function deliver(tunnel: Tunnel): Promise<void> {
       ...(seat.spoof ? { spoof: arrival.source.ip } : {}),
     });
     if (row.revoked.aborted) throw new Refusal(row.revoked.reason);
-    await using downstream = request.accept(
+    await using downstream = answer.accept(
       parts.settings.responseBaggage
         ? new Map([["baggage", [Headings.baggage(baggageOf(workload))]]])
         : new Map(),
@@ -123,7 +143,7 @@ async function deliver(tunnel: Tunnel): Promise<void> {
     );
   } catch (error) {
     const failure = Refusal.failureOf(error);
-    request.refuse(CONSEQUENCES[failure.kind].status);
+    answer.refuse(failure);
     record.end(failure);
   }
 }

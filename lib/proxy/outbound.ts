@@ -3,6 +3,7 @@
  * @module
  */
 import { type Baggage, Headings } from "#hbone";
+import { display } from "#log";
 import { identityOf, type Workload } from "#mesh";
 import { type OutboundPlan, planOutbound } from "#route";
 import { type ByteStream, DialError, relay } from "#stream";
@@ -28,7 +29,7 @@ export async function serveOutbound(
   const startMs = parts.clock.monotonicMs();
   await using downstream = arrival.stream;
   const traceId = hexOf(parts.rng.bytes(16));
-  const log = parts.log.within({ name: via, fields: { id: traceId } });
+  const log = parts.log.within({ name: via, fields: { id: display(traceId) } });
   let source: Workload;
   try {
     source = await parts.local.get();

@@ -3,6 +3,7 @@
  * @module
  */
 import type { ConnectionFacts } from "#authz";
+import { display } from "#log";
 import { attributeService } from "#route";
 import { type Arrival, relay } from "#stream";
 import { Refusal, SocketAddress } from "#values";
@@ -42,7 +43,10 @@ async function deliver(
   const facts: ConnectionFacts = { source: arrival.source, destination: target };
   const log = parts.log.within({
     name: "inbound",
-    fields: { id: hexOf(parts.rng.bytes(16)), peer: SocketAddress.format(arrival.source) },
+    fields: {
+      id: display(hexOf(parts.rng.bytes(16))),
+      peer: display(SocketAddress.format(arrival.source)),
+    },
   });
   using row = parts.connections.trackInbound(
     {

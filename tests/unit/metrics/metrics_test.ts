@@ -139,14 +139,21 @@ Deno.test("promtool accepts both texts", async () => {
   for (const [name, family] of Object.entries<Family>(FAMILIES)) {
     count(metrics, name as FamilyName, family.labels.map((label) => `${label} "\\\n`), 1.5);
   }
-  const found = await promtool(await textOf(metrics, "text"));
-  if (found === undefined) return;
-  deepStrictEqual(found, { code: 0, text: "" });
-  // This tool reads the older form only: there UNIT and EOF are comments and counters are untyped.
-  strictEqual((await promtool(await textOf(metrics)))?.code, 0);
+  for (const format of ["text", "openmetrics"] as const) {
+    const found = await promtool(await textOf(metrics, format));
+    if (found === undefined) return;
+    // It reads the older form; for it, OpenMetrics has comments (UNIT, EOF) and samples without HELP. The names that
+    // it dislikes are the reference's.
+    const complaints = found.split("\n").filter((line) =>
+      line !== "" && !/^workload_manager_\w+_count non-histogram/.test(line) &&
+      !(format === "openmetrics" && line.endsWith("_total no help text"))
+    );
+    deepStrictEqual(complaints, [], format);
+  }
 });
 
-async function promtool(input: string): Promise<{ code: number; text: string } | undefined> {
+/** What it has to say; undefined where it is missing and that is allowed. */
+async function promtool(input: string): Promise<string | undefined> {
   try {
     const child = new Deno.Command("promtool", {
       args: ["check", "metrics"],
@@ -157,9 +164,9 @@ async function promtool(input: string): Promise<{ code: number; text: string } |
     const writer = child.stdin.getWriter();
     await writer.write(new TextEncoder().encode(input));
     await writer.close();
-    const { code, stdout, stderr } = await child.output();
+    const { stdout, stderr } = await child.output();
     const decoder = new TextDecoder();
-    return { code, text: decoder.decode(stdout) + decoder.decode(stderr) };
+    return decoder.decode(stdout) + decoder.decode(stderr);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     if (Deno.env.get("ZTUNNEL_TEST_ROOTLESS") !== "1") {
