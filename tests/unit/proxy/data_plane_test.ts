@@ -1,0 +1,334 @@
+/** The data side before a kernel of queues: decisions become streams, lines and counters. TLS is in tests/direct. */
+import { deepStrictEqual, match, ok, rejects, strictEqual, throws } from "node:assert/strict";
+import { loopback, type ToControl, type ToData } from "#link";
+import { createLogHub } from "#log";
+import { createMesh, type Policy } from "#mesh";
+import { Metrics } from "#metrics";
+import { DataPlane, type DataPlaneOptions } from "#proxy";
+import type { ByteStream } from "#stream";
+import { seededRng } from "#system";
+import type { Tls } from "#tls";
+import { FakeClock } from "../../support/fake_clock.ts";
+import { FakeKernel } from "../../support/fake_kernel.ts";
+import { at, ip, ports, service, workload } from "../route/world.ts";
+
+const HTTP2 = {
+  streamWindowBytes: 1 << 20,
+  connectionWindowBytes: 4 << 20,
+  frameBytesMax: 1 << 14,
+  headerListBytesMax: 1 << 14,
+  pingIntervalMs: 10_000,
+  pingTimeoutMs: 20_000,
+};
+const noTls: Tls = {
+  client: () => Promise.reject(new Error("no TLS in this test")),
+  server: () => Promise.reject(new Error("no TLS in this test")),
+};
+const deny: Policy = {
+  key: "shop/no",
+  name: "no",
+  namespace: "shop",
+  scope: "Namespace",
+  action: "Deny",
+  dryRun: false,
+  rules: [[[{
+    namespaces: [],
+    notNamespaces: [],
+    principals: [],
+    notPrincipals: [],
+    serviceAccounts: [],
+    notServiceAccounts: [],
+    sourceIps: [],
+    notSourceIps: [],
+    destinationIps: [],
+    notDestinationIps: [],
+    destinationPorts: [8080],
+    notDestinationPorts: [],
+  }]]],
+};
+
+function options(clock: FakeClock): DataPlaneOptions {
+  const listen = (port: number, redirected: boolean) => ({
+    at: { ip: ip("127.0.0.1"), port },
+    transparent: "try",
+    redirected,
+  } as const);
+  return {
+    settings: {
+      info: { name: "web", namespace: "shop", serviceAccount: "web" },
+      network: "",
+      clusterDomain: "cluster.local",
+      preferredServiceNamespace: undefined,
+      searchDomains: [],
+      ipv6Enabled: true,
+      illegalPorts: new Set([15001, 15006, 15008, 15080]),
+      responseBaggage: true,
+      from: undefined,
+      policyInfoLogging: false,
+      tunnelServer: { clock, settings: { ...HTTP2, concurrentStreamsMax: 200 } },
+    },
+    listeners: {
+      inbound: listen(15008, false),
+      plaintext: listen(15006, true),
+      outbound: listen(15001, true),
+      socks5: listen(15080, false),
+    },
+    dialer: {},
+    pool: { settings: HTTP2, streamsPerConnectionMax: 100, idleReleaseMs: 60_000 },
+  };
+}
+
+class World {
+  readonly clock = new FakeClock();
+  readonly kernel = new FakeKernel();
+  readonly mesh = createMesh({});
+  readonly metrics = new Metrics({ nowMs: () => this.clock.monotonicMs() });
+  readonly told: ToControl[] = [];
+  readonly port;
+  readonly plane: DataPlane;
+  #log = "";
+
+  constructor(options_: (clock: FakeClock) => DataPlaneOptions = options, taken?: number) {
+    if (taken !== undefined) this.kernel.takenPorts.add(taken);
+    const hub = createLogHub({
+      write: (bytes) => this.#log += new TextDecoder().decode(bytes),
+      nowMs: () => this.clock.nowMs(),
+      filter: "info",
+      format: "plain",
+    });
+    const [control, data] = loopback<ToData, ToControl>();
+    this.port = control;
+    control.onWord = (word) => void this.told.push(word);
+    this.plane = new DataPlane(options_(this.clock), {
+      kernel: this.kernel,
+      port: data,
+      view: this.mesh.view,
+      clock: this.clock,
+      rng: seededRng(3),
+      metrics: this.metrics,
+      tls: noTls,
+      scope: (name) => hub.scope(name),
+    });
+  }
+
+  get lines(): string[] {
+    return this.#log.split("\n").filter((line) => line.includes("\taccess\t"));
+  }
+
+  commit(): void {
+    const { epoch, policiesChanged, touched } = this.mesh.writer.commit();
+    this.port.post({ tell: "mesh", epoch, policiesChanged, workloadsChanged: touched.length > 0 });
+  }
+
+  async start(): Promise<this> {
+    const { writer } = this.mesh;
+    writer.upsertWorkload(workload("web", { ips: ["10.1.0.5"] }));
+    writer.upsertWorkload(
+      workload("plain", {
+        ips: ["10.1.0.9"],
+        protocol: "TCP",
+        services: { "shop/plain.shop.svc.cluster.local": ports([80, 8080]) },
+      }),
+    );
+    writer.upsertService(
+      service("plain.shop.svc.cluster.local", { vips: ["10.96.0.20"], ports: ports([80, 8080]) }),
+    );
+    this.commit();
+    this.port.post({ tell: "start" });
+    await this.clock.advance(0);
+    return this;
+  }
+
+  async sum(sample: string, ...having: string[]): Promise<number> {
+    let text = "";
+    for await (const piece of this.metrics.expose("openmetrics", () => Promise.resolve())) {
+      text += piece;
+    }
+    return text.split("\n").filter((line) =>
+      line.startsWith(`${sample}{`) && having.every((part) => line.includes(part))
+    ).reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" "))), 0);
+  }
+}
+
+const bytes = (text: string) => new TextEncoder().encode(text);
+
+async function readText(stream: ByteStream): Promise<string> {
+  let text = "";
+  for (let chunk = await stream.read(); chunk !== null; chunk = await stream.read()) {
+    text += new TextDecoder().decode(chunk);
+  }
+  return text;
+}
+
+Deno.test("DataPlane binds all or nothing, and accepts only when it is told to start", async () => {
+  const world = new World();
+  deepStrictEqual([...world.kernel.listeners.keys()], [15008, 15006, 15001, 15080]);
+  deepStrictEqual(world.kernel.servingPorts, []);
+  await world.start();
+  deepStrictEqual(world.kernel.servingPorts, [15001, 15006, 15008, 15080]);
+  throws(() => new World(options, 15001), /127\.0\.0\.1:15001/);
+});
+
+Deno.test("outbound to a TCP workload's VIP dials its pod, relays, counts and writes one line", async () => {
+  const world = await new World().start();
+  const app = world.kernel.connect(15001, at("10.1.0.5:40000"), at("10.96.0.20:80"));
+  await app.write(bytes("hello"));
+  await app.closeWrite();
+  const [dialled] = world.kernel.dialled;
+  deepStrictEqual(dialled?.to, at("10.1.0.9:8080"));
+  strictEqual(dialled.options.spoof, undefined, "outbound never spoofs");
+  strictEqual(await readText(dialled.stream), "hello");
+  await dialled.stream.write(bytes("hello back"));
+  await dialled.stream.closeWrite();
+  strictEqual(await readText(app), "hello back");
+  await world.clock.advance(0);
+  strictEqual(world.lines.length, 1);
+  match(world.lines[0]!, /info\taccess\tconnection complete\tsrc\.addr=10\.1\.0\.5:40000/);
+  match(
+    world.lines[0]!,
+    /dst\.addr=10\.1\.0\.9:8080 dst\.service="plain\.shop\.svc\.cluster\.local"/,
+  );
+  match(world.lines[0]!, /direction="outbound" bytes_sent=5 bytes_recv=10/);
+  ok(!world.lines[0]!.includes("src.identity"), "no identity without mutual TLS");
+  strictEqual(await world.sum("istio_tcp_received_bytes_total"), 5);
+  strictEqual(await world.sum("istio_tcp_connections_closed_total", 'response_flags="-"'), 1);
+  strictEqual(await world.sum("istio_tcp_sockets_open"), 0);
+});
+
+Deno.test("a refused dial is CONNECT in metrics and line, and the application is reset", async () => {
+  const world = await new World().start();
+  world.kernel.refusedPorts.add(8080);
+  const app = world.kernel.connect(15001, at("10.1.0.5:40000"), at("10.96.0.20:80"));
+  await rejects(readText(app), { kind: "reset" });
+  await world.clock.advance(0);
+  match(world.lines[0]!, /error\taccess\t.*connection refused \(ECONNREFUSED\)/);
+  strictEqual(await world.sum("istio_tcp_connections_failed_total", 'response_flags="CONNECT"'), 1);
+});
+
+Deno.test("plaintext from outside is judged by policy, spoofs its source, and ends when policy changes", async () => {
+  const world = await new World().start();
+  const caller = world.kernel.connect(15006, at("10.7.0.1:5000"), at("10.1.0.5:8080"));
+  await caller.write(bytes("hi"));
+  const [dialled] = world.kernel.dialled;
+  deepStrictEqual(dialled?.to, at("10.1.0.5:8080"));
+  strictEqual(dialled.options.spoof, ip("10.7.0.1"));
+  ok(await dialled.stream.read());
+  world.port.post({ tell: "list_connections", id: 7 });
+  await world.clock.advance(0);
+  deepStrictEqual(world.told.at(-1), {
+    tell: "connections",
+    id: 7,
+    connections: {
+      inbound: [{
+        src: "10.7.0.1:5000",
+        originalDst: null,
+        actualDst: "10.1.0.5:8080",
+        protocol: "TCP",
+      }],
+      outbound: [],
+    },
+  });
+  world.mesh.writer.upsertPolicy(deny);
+  world.commit();
+  await rejects(readText(caller), { kind: "reset" });
+  await world.clock.advance(0);
+  match(world.lines[0]!, /error="connection closed due to policy change"/);
+  strictEqual(await world.sum("istio_tcp_connections_failed_total", 'response_flags="DENY"'), 1);
+  const second = world.kernel.connect(15006, at("10.7.0.1:5001"), at("10.1.0.5:8080"));
+  await rejects(readText(second), { kind: "reset" });
+  await world.clock.advance(0);
+  match(world.lines[1]!, /policy rejection: explicitly denied by: shop\/no/);
+  strictEqual(world.kernel.dialled.length, 1, "a denied connection never reaches the application");
+});
+
+Deno.test("our own ports are refused from either side", async () => {
+  const world = await new World().start();
+  const loop = world.kernel.connect(15001, at("127.0.0.1:5000"), at("127.0.0.1:15001"));
+  await rejects(readText(loop), { kind: "reset" });
+  const direct = world.kernel.connect(15006, at("10.7.0.1:5000"), at("10.1.0.5:15006"));
+  await rejects(readText(direct), { kind: "reset" });
+  await world.clock.advance(0);
+  deepStrictEqual(
+    world.lines.map((line) => /warn\taccess\tconnection failed\t.*recursive call/.test(line)),
+    [true, true],
+  );
+  strictEqual(world.kernel.dialled.length, 0);
+});
+
+Deno.test("a connection that comes before its workload is known waits 5 s for it", async () => {
+  const world = new World();
+  world.port.post({ tell: "start" });
+  await world.clock.advance(0);
+  const early = world.kernel.connect(15001, at("10.1.0.5:1"), at("10.96.0.20:80"));
+  const never = world.kernel.connect(15006, at("10.7.0.1:2"), at("10.1.0.5:8080"));
+  await world.clock.advance(4_900);
+  strictEqual(world.lines.length, 0);
+  const refused = rejects(readText(never), { kind: "reset" });
+  never.abort();
+  await refused.catch(() => {});
+  await world.start();
+  await early.write(bytes("x"));
+  strictEqual(world.kernel.dialled.some(({ to }) => to.port === 8080), true);
+
+  const lonely = new World();
+  lonely.port.post({ tell: "start" });
+  await lonely.clock.advance(0);
+  const lost = lonely.kernel.connect(15001, at("10.1.0.5:1"), at("10.96.0.20:80"));
+  await lonely.clock.advance(5_000);
+  await rejects(readText(lost), { kind: "reset" });
+  match(lonely.lines[0]!, /error="unknown source workload: web\.shop \(web\)"/);
+});
+
+Deno.test("SOCKS5 speaks RFC 1928: addresses, names of the mesh, and each refusal with its code", async () => {
+  const world = await new World().start();
+  const ask = async (...requests: number[][]) => {
+    const client = world.kernel.connect(15080, at("10.1.0.5:3"), at("127.0.0.1:15080"));
+    const answer: number[] = [];
+    // A pipe holds nothing: whoever does not read stops the other side.
+    const reading = (async () => {
+      for (let chunk = await client.read(); chunk !== null; chunk = await client.read()) {
+        answer.push(...chunk);
+        if (answer.length >= 12 || answer.at(-9) === 7) break;
+      }
+    })();
+    for (const request of requests) await client.write(Uint8Array.from(request));
+    await reading;
+    client.abort();
+    await world.clock.advance(0);
+    return answer;
+  };
+  const ok_ = [5, 0, 5, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+  const name = (text: string) => [5, 1, 0, 3, text.length, ...bytes(text), 0, 80];
+  deepStrictEqual(await ask([5, 1, 0], [5, 1, 0, 1, 10, 96, 0, 20, 0, 80]), ok_);
+  deepStrictEqual(await ask([5, 2, 0, 2], name("plain.shop.svc.cluster.local")), ok_);
+  deepStrictEqual(await ask([5, 1, 0], name("plain")), ok_);
+  deepStrictEqual(
+    world.kernel.dialled.map(({ to }) => to),
+    [1, 2, 3].map(() => at("10.1.0.9:8080")),
+  );
+  const code = async (...requests: number[][]) => (await ask(...requests)).at(-9);
+  strictEqual(await code([4, 1, 0]), 7);
+  strictEqual(await code([5, 1, 2]), 7);
+  strictEqual(await code([5, 1, 0], [5, 2, 0, 1, 10, 96, 0, 20, 0, 80]), 7);
+  strictEqual(await code([5, 1, 0], [5, 1, 0, 9, 1, 1]), 7);
+  strictEqual(await code([5, 1, 0], name("nobody.example.com")), 4);
+});
+
+Deno.test("a drain closes listeners, waits for what runs, and cuts the rest at its deadline", async () => {
+  const world = await new World().start();
+  const app = world.kernel.connect(15001, at("10.1.0.5:40000"), at("10.96.0.20:80"));
+  await app.write(bytes("x"));
+  world.port.post({ tell: "drain", deadlineMs: 3_000 });
+  await world.clock.advance(0);
+  deepStrictEqual(world.kernel.servingPorts, []);
+  ok(!world.told.some((word) => word.tell === "drained"));
+  await world.clock.advance(2_999);
+  ok(!world.told.some((word) => word.tell === "drained"));
+  const cut = rejects(readText(app), { kind: "reset" });
+  await world.clock.advance(1);
+  await cut;
+  await world.clock.advance(1_000);
+  ok(world.told.some((word) => word.tell === "drained"));
+  match(world.lines[0]!, /error="connection closed due to connection drain"/);
+  strictEqual(await world.sum("istio_tcp_connections_failed_total"), 0, "drained is not failed");
+});
