@@ -19,6 +19,8 @@ const FAKE_CA_WARNING =
   "FAKE_CA: certificates come from a development root whose key is public; anybody can forge any identity";
 const EXIT_OK = 0;
 const EXIT_FAILURE = 1;
+/** EX_SOFTWARE of sysexits: a bug of ours on the control side (ARCHITECTURE.md, "Side roads"). */
+const EXIT_BUG = 70;
 
 /**
  * Runs the proxy until it is told to stop; returns the exit code (behaviour.md 0.4, 14.8, 14.9). What keeps it from
@@ -49,9 +51,14 @@ export async function runProxy(
   try {
     return await run(parsed, hub, log, shutdown);
   } catch (error) {
-    if (!isStartFailure(error)) throw error;
-    for (const line of error.message.split("\n")) log.error?.(line);
-    return EXIT_FAILURE;
+    if (isStartFailure(error)) {
+      for (const line of error.message.split("\n")) log.error?.(line);
+      return EXIT_FAILURE;
+    }
+    log.error?.("bug: the proxy cannot go on", {
+      error: error instanceof Error ? error.stack ?? error.message : String(error),
+    });
+    return EXIT_BUG;
   } finally {
     hub.flush();
   }

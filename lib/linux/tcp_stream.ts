@@ -4,7 +4,7 @@ import type { SocketAddress } from "#values";
 import { readInto } from "./runtime_handles.ts";
 
 /** An idle connection keeps one read buffer for its next bytes, so the first is small. */
-const READ_BUFFER_FIRST_BYTES = 8 * 1024;
+const READ_BUFFER_FIRST_BYTES = 2 * 1024;
 /** A read that fills its buffer asks for one so many times as large. */
 const READ_BUFFER_GROWTH = 4;
 /**
