@@ -70,6 +70,12 @@ const PLANTED: readonly {
     good: 'import { x } from "#mesh";',
   },
   {
+    rule: /proxy may not read protobuf/,
+    path: "lib/proxy/a.ts",
+    bad: 'import { WorkloadSchema } from "#proto/workload_pb.ts";',
+    good: "",
+  },
+  {
     rule: /only cli may load standin/,
     path: "lib/app/a.ts",
     bad: 'await import("#standin");',

@@ -60,6 +60,9 @@ const JUDGING = ["values", "mesh", "authz", "route"];
 /** `standin` is loaded by nobody but `cli`, and there by a dynamic import: `proxy` never pays for it. */
 const STANDIN_LOADERS = ["cli", "standin"];
 
+/** Who reads and writes protobuf: `#proto/<file>_pb.ts`, generated from proto/. */
+const PROTO_READERS = ["mesh", "xds", "certs", "standin"];
+
 export const DOOR_VALUES_MAX = 9;
 export const LINES_PER_FUNCTION_MAX = 70;
 export const LINES_PER_FILE_MAX = 400;
@@ -152,6 +155,8 @@ function wrongArrows(file: SourceFile): string[] {
       if (!STANDIN_LOADERS.includes(room) || !dynamic) {
         wrong.push(`${file.path}: only cli may load standin, by a dynamic import`);
       }
+    } else if (other.startsWith("proto/")) {
+      if (!PROTO_READERS.includes(room)) wrong.push(`${file.path}: ${room} may not read protobuf`);
     } else if (other.includes("/")) {
       wrong.push(`${file.path}: "${target}" reaches past a door`);
     } else if (other !== room && allowed[0] !== "*" && !allowed.includes(other)) {
