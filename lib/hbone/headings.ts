@@ -15,6 +15,8 @@ export interface Baggage {
 
 /** What an absent type means in the mesh's own messages (behaviour.md Appendix A). */
 const WORKLOAD_TYPE_DEFAULT = "deployment";
+/** It becomes part of a key: anything else could start an item, or make the whole header one that cannot be sent. */
+const TYPE = /^[A-Za-z0-9_-]+$/;
 
 /** Baggage keys and what they say. Several may name the workload. */
 const ITEM_OF_KEY: Readonly<Record<string, keyof Baggage>> = {
@@ -43,7 +45,8 @@ export const Headings: {
   parseTraceId(headers: Headers): string | undefined;
 } = {
   baggage(baggage) {
-    const type = baggage.workloadType ?? WORKLOAD_TYPE_DEFAULT;
+    const given = baggage.workloadType;
+    const type = given !== undefined && TYPE.test(given) ? given : WORKLOAD_TYPE_DEFAULT;
     const items: readonly (readonly [string, string | undefined])[] = [
       ["k8s.cluster.name", baggage.clusterId],
       ["k8s.namespace.name", baggage.namespace],

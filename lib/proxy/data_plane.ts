@@ -12,7 +12,7 @@ import { Bundles } from "./bundles.ts";
 import { Connections } from "./connections.ts";
 import { serveInbound } from "./inbound.ts";
 import { LocalWorkload } from "./local_workload.ts";
-import { serveOutbound } from "./outbound.ts";
+import { serveCaptured } from "./outbound.ts";
 import { PROXY_LIMITS, type ProxyParts, type ProxySettings } from "./parts.ts";
 import { servePassthrough } from "./passthrough.ts";
 import { serveSocks5 } from "./socks5.ts";
@@ -58,7 +58,8 @@ export class DataPlane {
   readonly #acceptors = new Map<Component, Acceptor>();
   readonly #servers = new Set<LiveServer>();
   readonly #log: Log;
-  #handshakesCount = 0;
+  /** Peers in mid-handshake, oldest first. */
+  readonly #handshakes = new Set<Arrival>();
   #arrivalsCount = 0;
   #arrivalsOver: (() => void)[] = [];
   #draining = false;
@@ -165,10 +166,7 @@ export class DataPlane {
           () => servePassthrough(this.#parts, acceptor.transparent, arrival),
         ),
       outbound: (_, arrival) =>
-        this.#track("source", arrival, () => {
-          const { stream, source, destination: target } = arrival;
-          return serveOutbound(this.#parts, { stream, source, target }, "outbound");
-        }),
+        this.#track("source", arrival, () => serveCaptured(this.#parts, arrival)),
       socks5: (_, arrival) =>
         this.#track("source", arrival, () => serveSocks5(this.#socksParts, arrival)),
     };
@@ -184,20 +182,9 @@ export class DataPlane {
 
   #onPeer(acceptor: Acceptor, arrival: Arrival): void {
     this.#gauge("destination", arrival);
-    if (this.#handshakesCount >= PROXY_LIMITS.handshakesMax) {
-      arrival.stream.abort();
-      this.#log.debug?.("a peer was reset: too many handshakes are under way", {
-        "src.addr": display(SocketAddress.format(arrival.source)),
-        handshakesCount: this.#handshakesCount,
-      });
-      return;
-    }
-    this.#handshakesCount++;
-    let shaking = true;
-    const shaken = () => {
-      if (shaking) this.#handshakesCount--;
-      shaking = false;
-    };
+    if (this.#handshakes.size >= PROXY_LIMITS.handshakesMax) this.#dropOldestHandshake();
+    this.#handshakes.add(arrival);
+    const shaken = () => void this.#handshakes.delete(arrival);
     const seat = {
       spoof: acceptor.transparent,
       onServer: (server: LiveServer) => {
@@ -208,6 +195,18 @@ export class DataPlane {
       },
     };
     void serveInbound(this.#parts, seat, arrival).finally(shaken);
+  }
+
+  /** A peer that means it is done in milliseconds, so that the oldest is the likeliest to be a silent one. */
+  #dropOldestHandshake(): void {
+    const [oldest] = this.#handshakes;
+    if (oldest === undefined) return;
+    this.#handshakes.delete(oldest);
+    oldest.stream.abort();
+    this.#log.debug?.("a peer was reset: too many handshakes are under way", {
+      "src.addr": display(SocketAddress.format(oldest.source)),
+      handshakesCount: PROXY_LIMITS.handshakesMax,
+    });
   }
 
   /** Serves one arrival that is over when its connection is. */

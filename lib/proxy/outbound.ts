@@ -6,7 +6,7 @@ import { type Baggage, Headings } from "#hbone";
 import { display } from "#log";
 import { identityOf, type Workload } from "#mesh";
 import { type OutboundPlan, planOutbound } from "#route";
-import { type ByteStream, DialError, relay } from "#stream";
+import { type Arrival, type ByteStream, DialError, relay } from "#stream";
 import { type Failure, Refusal, SocketAddress, type SpiffeId } from "#values";
 import { PROXY_LIMITS, type ProxyParts } from "./parts.ts";
 import { ConnectionRecord, logEarlyDenial } from "./record.ts";
@@ -19,6 +19,16 @@ export interface OutboundArrival {
 }
 
 type GoingPlan = Exclude<OutboundPlan, { readonly kind: "refuse" }>;
+
+/** Serves one connection to 15001 to its access line; never rejects. */
+export async function serveCaptured(parts: ProxyParts, arrival: Arrival): Promise<void> {
+  const { stream, source, local, destination: target } = arrival;
+  const outbound = { stream, source, target };
+  // Nobody redirected it: whoever came here meant this port. If that address is no workload's, going on would be to
+  // dial ourselves again and again until no file descriptor is left.
+  if (SocketAddress.equal(target, local)) return deny(parts, outbound, { kind: "self_call" });
+  await serveOutbound(parts, outbound, "outbound");
+}
 
 /** Serves one connection from its decision to its access line; never rejects. */
 export async function serveOutbound(

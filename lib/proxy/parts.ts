@@ -20,7 +20,7 @@ export const PROXY_LIMITS = {
   connectTimeoutMs: 10_000,
   /** The local workload may be a moment late from the control plane (behaviour.md 4.2). */
   localWorkloadWaitMs: 5_000,
-  /** Peers in mid-handshake on 15008: each costs a TLS state and proves nothing yet. Past this, new ones are reset. */
+  /** Peers in mid-handshake on 15008: each costs a TLS state and proves nothing yet. Past this the oldest is reset. */
   handshakesMax: 1_024,
   /** After a drain's deadline: what was cut off gets this long to write its access line. */
   forcedEndMs: 500,

@@ -144,6 +144,10 @@ class NodeTls implements Tls {
       fail(new Error(`no handshake within ${timeoutMs} ms`));
     });
     try {
+      // On a socket that is gone already nothing would ever happen.
+      if (transport.socket.destroyed) {
+        throw new Error("the connection was closed before its handshake");
+      }
       const opened = socket = open(transport);
       opened.allowHalfOpen = true;
       opened.on("error", fail);
