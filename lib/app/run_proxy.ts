@@ -24,7 +24,7 @@ const EXIT_BUG = 70;
 
 /**
  * Runs the proxy until it is told to stop; returns the exit code (behaviour.md 0.4, 14.8, 14.9). What keeps it from
- * starting is one line per problem on stderr and in the log, and exit code 1.
+ * starting is one line per problem in the log, on stderr where there is no log of errors, and exit code 1.
  */
 export async function runProxy(
   parsed: { readonly config: Config; readonly warnings: readonly string[] },
@@ -43,7 +43,7 @@ export async function runProxy(
     });
   } catch (error) {
     if (!(error instanceof InvalidFilter)) throw error;
-    blockingWriter(Deno.stderr)(new TextEncoder().encode(`invalid RUST_LOG: ${error.message}\n`));
+    complain(`invalid RUST_LOG: ${error.message}\n`);
     return EXIT_FAILURE;
   }
   const log = hub.scope("ztunnel");
@@ -52,7 +52,9 @@ export async function runProxy(
     return await run(parsed, hub, log, shutdown);
   } catch (error) {
     if (isStartFailure(error)) {
-      for (const line of error.message.split("\n")) log.error?.(line);
+      // A filter that leaves out errors must not make this one silent.
+      const say = log.error ?? ((line: string) => complain(`${line}\n`));
+      for (const line of error.message.split("\n")) say(line);
       return EXIT_FAILURE;
     }
     log.error?.("bug: the proxy cannot go on", {
@@ -115,6 +117,10 @@ async function run(
   } finally {
     await servers.drain();
   }
+}
+
+function complain(text: string): void {
+  blockingWriter(Deno.stderr)(new TextEncoder().encode(text));
 }
 
 /** What the user can mend: a port, a file. Anything else is a bug and says so with its trace. */

@@ -76,7 +76,13 @@ function adminSources(config: Config, { hub, control, shutdown }: ServerParts) {
 function staticConfig(control: Control): unknown {
   const { local } = control;
   return {
-    workloads: (local?.workloads ?? []).map((each) => MeshDump.workload(each)),
+    workloads: (local?.workloads ?? []).map((each) => ({
+      ...MeshDump.workload(each),
+      // As in the file, and as ztunnel: here with their ports.
+      services: Object.fromEntries(
+        [...each.services].map(([service, ports]) => [service, Object.fromEntries(ports)]),
+      ),
+    })),
     policies: (local?.policies ?? []).map((each) => MeshDump.policy(each)),
     services: (local?.services ?? []).map((each) => MeshDump.service(each, [])),
   };

@@ -1,10 +1,10 @@
 /**
- * What this version cannot do yet. A setting that asks for it refuses the start, since going on without it would
- * be unsafe or useless; whoever builds a thing deletes its lines here.
+ * What this version cannot do yet. A setting that asks for it refuses the start where going on without it would be
+ * unsafe or useless, and is warned of otherwise; whoever builds a thing deletes its lines here.
  * @module
  */
 import type { Reader } from "./reader.ts";
-import { CERTIFICATES, CONTROL, DNS, MODE } from "./variables.ts";
+import { CERTIFICATES, CONTROL, DNS, MODE, THREADING } from "./variables.ts";
 
 /** The settings in question, as they came out. */
 export interface Asked {
@@ -43,6 +43,12 @@ export function refuseWhatIsNotBuilt(reader: Reader, asked: Asked): void {
     reader.refuse(
       CERTIFICATES.crlPath,
       "revocation lists are not enforced yet, and ignoring them would be unsafe; unset it",
+    );
+  }
+  // Slower than asked for, but neither unsafe nor useless. A number that is only computed is no wish.
+  if (reader.isSet(THREADING.threads)) {
+    reader.warn(
+      `${THREADING.threads.name} has no effect yet: this version serves all connections on one thread`,
     );
   }
 }

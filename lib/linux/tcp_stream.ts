@@ -185,6 +185,8 @@ function kindOf(code: string | undefined, direction: "read" | "write"): StreamEr
     case "EPIPE":
     // The runtime may have closed the fd before it tells us that the peer reset it.
     case "EBADF":
+    // So does a write that was in flight at that moment.
+    case "ECANCELED":
     case "ENOTCONN":
     case "ERR_SOCKET_CLOSED":
     case "ERR_STREAM_DESTROYED":

@@ -52,30 +52,46 @@ export async function relay(options: RelayOptions): Promise<Failure | undefined>
 
 /**
  * How one direction ended. `finished`: by a FIN that was passed on. `unwanted`: its destination takes nothing any more but
- * may still be talking. `cut`: a reset, or our own abort.
+ * may still be talking, or is gone while there was nothing to say to it. `cut`: a reset, or our own abort.
  */
 type Ending =
   | { readonly kind: "finished" | "unwanted" | "cut" }
   | { readonly kind: "failed"; readonly cause: string };
 
+/** One direction to its end, or to the end of the stream that it leads to. */
 async function carry(
   from: ByteStream,
   to: ByteStream,
   count: (bytes: number) => void,
 ): Promise<Ending> {
-  let writing = false;
+  const progress = { writing: false };
+  const carried = pump(from, to, count, progress);
+  // A write in flight hears of the end itself. But who waits for a silent `from` would never write to a `to` that is gone,
+  // and hold both for ever: a client that leaves after its FIN, a tunnel whose connection died.
+  const gone = to.closed.then((): Ending | Promise<Ending> =>
+    progress.writing ? carried : { kind: "unwanted" }
+  );
+  return await Promise.race([carried, gone]);
+}
+
+async function pump(
+  from: ByteStream,
+  to: ByteStream,
+  count: (bytes: number) => void,
+  progress: { writing: boolean },
+): Promise<Ending> {
   try {
     for (let chunk = await from.read(); chunk !== null; chunk = await from.read()) {
-      writing = true;
+      progress.writing = true;
       await to.write(chunk);
-      writing = false;
+      progress.writing = false;
       count(chunk.length);
     }
-    writing = true;
+    progress.writing = true;
     await to.closeWrite();
     return { kind: "finished" };
   } catch (error) {
-    if (writing && error instanceof StreamError && error.kind === "broken_pipe") {
+    if (progress.writing && error instanceof StreamError && error.kind === "broken_pipe") {
       return { kind: "unwanted" };
     }
     // One side is gone both ways; without its partner the other would wait for ever.

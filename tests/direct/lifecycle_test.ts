@@ -89,6 +89,34 @@ Deno.test("a drain that nobody heeds is forced at its deadline, with the line sa
   connection.close();
 });
 
+Deno.test("a drain ends probes and new connections at once, and a second SIGINT ends it too", async () => {
+  await using _application = doublingServer(SERVER, 8080);
+  await using _client = await start("client");
+  await using server = await start("server", { CONNECTION_TERMINATION_DEADLINE: "60s" });
+  const connection = await socksConnect(CLIENT, SERVER, 8080);
+  await connection.write(new TextEncoder().encode("x"));
+  ok(await connection.read(new Uint8Array(8)));
+  server.signal("SIGINT");
+  await until("it drains", () => /shutdown requested by SIGINT/.test(server.output));
+  for (const port of [15001, 15006, 15008, 15080, 15000, 15020, 15021]) {
+    await until(`${port} is closed`, async () => {
+      try {
+        (await Deno.connect({ hostname: SERVER, port })).close();
+        return false;
+      } catch {
+        return true;
+      }
+    });
+  }
+  await connection.write(new TextEncoder().encode("y"));
+  ok(await connection.read(new Uint8Array(8)), "what was open works on");
+  const startMs = performance.now();
+  server.signal("SIGINT");
+  strictEqual((await server.exited).code, 0, server.output);
+  ok(performance.now() - startMs < 2_000, "at once");
+  connection.close();
+});
+
 Deno.test("a taken port refuses the start with one line that names it", async () => {
   for (const port of [15008, 15006, 15001, 15080, 15000, 15020, 15021]) {
     const taken = Deno.listen({ hostname: CLIENT, port });
@@ -134,6 +162,18 @@ Deno.test("a mesh file that cannot be used refuses the start, naming what and wh
     match(proxy.output, expected);
     ok(!/\n\s+at /.test(proxy.output), `no stack trace: ${proxy.output}`);
   }
+});
+
+Deno.test("a filter that shows nothing does not hide why the start was refused", async () => {
+  await using proxy = await ProxyProcess.start({
+    ip: CLIENT,
+    workload: "client",
+    meshPath: "/no-such-file.yaml",
+    env: { RUST_LOG: "off" },
+    mayFail: true,
+  });
+  strictEqual((await proxy.exited).code, 1);
+  match(proxy.output, /no-such-file\.yaml/);
 });
 
 Deno.test("the development CA warns at each start, and an unknown variable gets a hint", async () => {

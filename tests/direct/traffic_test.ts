@@ -190,6 +190,10 @@ Deno.test("the config dump shows what is configured, known and live", () =>
     strictEqual(dump.services.length, 3);
     strictEqual(dump.config.proxyMode, "Dedicated");
     strictEqual(dump.staticConfig.workloads.length, 3);
+    deepStrictEqual(dump.staticConfig.workloads[1].services, {
+      "shop/server.shop.svc.cluster.local": { 80: 8080 },
+    });
+    deepStrictEqual(dump.workloads[2].services, ["shop/server.shop.svc.cluster.local"]);
     const [certificate] = dump.certificates;
     strictEqual(certificate.identity, "spiffe://cluster.local/ns/shop/sa/client");
     strictEqual(certificate.state, "Available");

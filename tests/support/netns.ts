@@ -9,6 +9,8 @@ interface Wire {
   readonly fromIp: string;
   readonly to: Host;
   readonly toIp: string;
+  /** IPv6 addresses of both ends, where the wire carries that too. */
+  readonly ip6?: readonly [from: string, to: string];
 }
 
 /** A running program inside a host; ends with the testbed at the latest. */
@@ -20,11 +22,13 @@ export interface Program {
   signal(name: Deno.Signal): void;
 }
 
+/** Test files that run in parallel are threads of one process, each with a count of its own. */
+const thread = crypto.randomUUID().slice(0, 6);
 let count = 0;
 
 /** One network namespace. */
 export class Host {
-  readonly namespace = `zt${Deno.pid}x${count++}`;
+  readonly namespace = `zt${Deno.pid}x${thread}n${count++}`;
   readonly #programs: { readonly child: Deno.ChildProcess; readonly done: Promise<unknown> }[] = [];
 
   static async create(): Promise<Host> {
@@ -116,16 +120,24 @@ export async function join(wire: Wire): Promise<void> {
   await wire.to.sh(`ip addr add ${wire.toIp}/24 dev ${far} && ip link set ${far} up`);
   await wire.from.sh(`ip route replace default via ${wire.toIp}`);
   await wire.to.sh(`ip route add default via ${wire.fromIp} 2>/dev/null || true`);
+  if (wire.ip6 === undefined) return;
+  const [fromIp6, toIp6] = wire.ip6;
+  // Without nodad the address could not be used for the first second.
+  await wire.from.sh(`ip addr add ${fromIp6}/64 dev ${near} nodad`);
+  await wire.to.sh(`ip addr add ${toIp6}/64 dev ${far} nodad`);
+  await wire.from.sh(`ip -6 route replace default via ${toIp6}`);
+  await wire.to.sh(`ip -6 route replace default via ${fromIp6}`);
 }
 
 /**
  * The rules of a meshed pod, without the DNS rows: outgoing TCP to 15001, incoming to 15006, the proxy's own packets
- * (mark 0x539) let through, replies to spoofed addresses brought back by the connection mark.
+ * (mark 0x539) let through, replies to spoofed addresses brought back by the connection mark. Both families.
  */
 export async function redirect(host: Host): Promise<void> {
-  await host.sh(
-    "ip rule add fwmark 0x111/0xfff lookup 100 pref 32764 && ip route add local default dev lo table 100",
-  );
+  for (const family of ["-4", "-6"]) {
+    await host.sh(`ip ${family} rule add fwmark 0x111/0xfff lookup 100 pref 32764`);
+    await host.sh(`ip ${family} route add local default dev lo table 100`);
+  }
   await host.sh(
     "nft -f -",
     `table inet mesh {
@@ -140,12 +152,15 @@ export async function redirect(host: Host): Promise<void> {
       chain nat_in {
         type nat hook prerouting priority dstnat;
         ip daddr != 127.0.0.1 tcp dport != 15008 meta mark & 0xfff != 0x539 counter redirect to :15006
+        ip6 daddr != ::1 tcp dport != 15008 meta mark & 0xfff != 0x539 counter redirect to :15006
       }
       chain nat_out {
         type nat hook output priority -100;
         meta l4proto tcp meta mark & 0xfff == 0x111 counter accept
         oifname "lo" ip daddr != 127.0.0.1 counter accept
+        oifname "lo" ip6 daddr != ::1 counter accept
         meta l4proto tcp ip daddr != 127.0.0.1 meta mark & 0xfff != 0x539 counter redirect to :15001
+        meta l4proto tcp ip6 daddr != ::1 meta mark & 0xfff != 0x539 counter redirect to :15001
       }
     }`,
   );

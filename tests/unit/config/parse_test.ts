@@ -133,6 +133,12 @@ Deno.test("parseConfig() takes DNS settings from metadata too", () => {
   match(captured.warnings.join("\n"), /the DNS server comes with a later version/);
 });
 
+Deno.test("parseConfig() warns of a wish for threads, not of a number that is only computed", () => {
+  const asked = parsed({ env: { ZTUNNEL_WORKER_THREADS: "4" } });
+  match(asked.warnings.join("\n"), /^ZTUNNEL_WORKER_THREADS has no effect yet: .* one thread$/);
+  deepStrictEqual(parsed({ env: { ZTUNNEL_RESOURCE_CPU_LIMIT: "4" } }).warnings, []);
+});
+
 Deno.test("parseConfig() does without a mesh file, with an empty one, and with null fields", () => {
   for (const text of ["", "# nothing\n", "defaultConfig:\n", "defaultConfig: {statsPort: null}"]) {
     strictEqual(configOf({ files: { [MESH]: text } }).ports.stats, 15020, text);

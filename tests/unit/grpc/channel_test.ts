@@ -1,6 +1,7 @@
 import { deepStrictEqual, match, ok, strictEqual, throws } from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { type AddressInfo, createServer } from "node:net";
+import { createServer as createTlsServer } from "node:tls";
 import {
   Client,
   credentials,
@@ -141,6 +142,41 @@ for (const attack of attacks(root, NAMES)) {
     }
   });
 }
+
+test("a channel refuses a name hidden in another name, and a certificate for clients only", async () => {
+  const table = [
+    [
+      { dns: [`a, DNS:${ISTIOD}`], uris: [`x, DNS:${ISTIOD}`] },
+      /certificate is for a, DNS:.*expected/,
+    ],
+    [{ ...NAMES, extKeyUsage: ["client"] }, CERTIFICATE_REFUSED],
+  ] as const;
+  for (const [names, reason] of table) {
+    using server = await serve([mintLeaf(root, names)]);
+    const error = await call(server.address, trust);
+    ok(error instanceof Error, "accepted");
+    match(error.message, reason);
+    deepStrictEqual(server.tokens, []);
+  }
+});
+
+test("a channel tells its token to no server without ALPN", async () => {
+  const leaf = mintLeaf(root, NAMES);
+  const heard: Uint8Array[] = [];
+  const server = createTlsServer({ cert: leaf.pem, key: leaf.keyPem }, (socket) => {
+    socket.on("error", () => {});
+    socket.on("data", (chunk: Uint8Array) => heard.push(chunk));
+  });
+  await new Promise<void>((resolve) => server.listen(0, HOST, resolve));
+  try {
+    const { port } = server.address() as AddressInfo;
+    const error = await call(`${HOST}:${port}`, trust);
+    ok(error instanceof Error, "accepted");
+    ok(!Buffer.concat(heard).includes("very-secret"), "the token was sent");
+  } finally {
+    server.close();
+  }
+});
 
 Deno.test("channelCredentials() refuses roots that it cannot use", () => {
   throws(() => channelCredentials({ ...trust, rootsPem: "junk" }, realClock), {

@@ -36,7 +36,7 @@ function scripted(script: {
   readonly closeWrite?: StreamErrorKind;
 }): ByteStream & { aborts: number } {
   const gone = Promise.withResolvers<never>();
-  gone.promise.catch(() => {});
+  const closed = gone.promise.catch(() => {});
   const fail = (kind: StreamErrorKind) => Promise.reject(new StreamError(kind, `scripted ${kind}`));
   return {
     aborts: 0,
@@ -50,7 +50,7 @@ function scripted(script: {
       this.aborts++;
       gone.reject(new StreamError("aborted", "aborted"));
     },
-    closed: Promise.resolve(),
+    closed,
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
 }
@@ -215,5 +215,31 @@ Deno.test("relay() stops listening to the revocation when it is over", async () 
   await Promise.all([client.closeWrite(), server.closeWrite(), client.read(), server.read()]);
   assertEquals(await result, undefined);
   revoke({ kind: "revoked" });
+  assertEquals(await result, undefined);
+});
+
+Deno.test("relay() lets go of a silent server when the client resets after its FIN", async () => {
+  const { client, server, result } = scene();
+  await client.closeWrite();
+  assertEquals(await server.read(), null);
+  client.abort();
+  assertEquals(await result, undefined);
+  assertEquals(await kindOf(server.write(bytes("too late"))), "reset");
+});
+
+Deno.test("relay() delivers what is under way although the other direction's taker is gone", async () => {
+  const upstream = scripted({ read: "end" });
+  const last = bytes("last words");
+  let reads = 0;
+  // Gone in both directions, with one chunk that it left behind.
+  const { client, result } = scene({
+    upstream: {
+      ...upstream,
+      closed: Promise.resolve(),
+      read: () => Promise.resolve(reads++ === 0 ? last : null),
+    },
+  });
+  await Promise.resolve();
+  assertEquals(await readText(client), "last words");
   assertEquals(await result, undefined);
 });

@@ -186,6 +186,11 @@ test("server() refuses a client of another trust domain, and one without a SPIFF
   match(nameless.message, /without a SPIFFE identity, not of trust domain/);
 });
 
+test("server() refuses a client whose names only look like one of its trust domain", async () => {
+  const names = { uris: [`${FOREIGN}, URI:${WEB}`], dns: [`a, URI:${WEB}`] };
+  match((await serverMeets([mintLeaf(root, names)])).message, /not of trust domain/);
+});
+
 test("server() refuses a client for servers only", async () => {
   const leaf = mintLeaf(root, { uris: [WEB], extKeyUsage: ["server"] });
   strictEqual(codeOf(await serverMeets([leaf])), "wrong_usage");
