@@ -156,7 +156,11 @@ testAsRoot(
     );
     const denied = await node.outside.try("curl -s -S -m 10 http://10.9.1.2:8080/");
     ok(denied.code !== 0, "strict mutual TLS refuses plaintext");
-    match(denied.out, /reset/i);
+    await until(
+      "the server's reason",
+      () => /policy rejection: explicitly denied by: shop\/strict/.test(node.proxyB.output()),
+      () => `${denied.out}\n${node.logs()}`,
+    );
     const meshed = await node.a.try(`curl -s -m 10 http://${VIP_B}/`);
     strictEqual(meshed.code, 0, `meshed clients still may: ${node.logs()}`);
   },
