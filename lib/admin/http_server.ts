@@ -165,7 +165,12 @@ class Listener {
 
   async #serve(message: IncomingMessage, response: ServerResponse): Promise<void> {
     const { socket } = message;
-    this.#sockets.set(socket, (this.#sockets.get(socket) ?? 0) + 1);
+    const runningCount = this.#sockets.get(socket) ?? 0;
+    const { pipelinedRequestsMax, unreadBytesMax } = ADMIN_LIMITS;
+    if (runningCount >= pipelinedRequestsMax || socket.writableLength > unreadBytesMax) {
+      return void socket.destroy();
+    }
+    this.#sockets.set(socket, runningCount + 1);
     response.once("close", () => {
       const requestsCount = this.#sockets.get(socket);
       if (requestsCount === undefined) return;

@@ -12,6 +12,13 @@ export const ADMIN_LIMITS = {
   headerBytesMax: 8 * 1024,
   /** Per address. An accepted socket costs about 10 KB and a file descriptor of those that users need. */
   connectionsMax: 512,
+  /**
+   * Requests of one connection that are under way at once. The runtime reads and parses all that a client sends ahead:
+   * without this bound, peers that send and never read took 4 GB and then the process (measured).
+   */
+  pipelinedRequestsMax: 8,
+  /** Of answers that a client has not read, when it asks once more; more than any answer that is not streamed. */
+  unreadBytesMax: 256 * 1024,
   /** A client that takes no byte of its answer for this long is gone. */
   writeStallMs: 30_000,
   /** Requests that a drain finds running. */

@@ -17,10 +17,17 @@ export function painter(colour: boolean): Paint {
   return (style, text) => colour ? `\x1b[${CODES[style]}m${text}\x1b[0m` : text;
 }
 
-/** The object of a JSON log line; undefined for anything else a process may print. */
+/** What could move the cursor, change colours, or write other text than it says; peers choose some of the texts. */
+// deno-lint-ignore no-control-regex
+const UNSAFE = /[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+
+/** The object of a JSON log line, fit for a terminal; undefined for anything else a process may print. */
 export function parseLine(text: string): ProxyLine | undefined {
   try {
-    const value: unknown = JSON.parse(text);
+    const value: unknown = JSON.parse(
+      text,
+      (_, value) => typeof value === "string" ? value.replace(UNSAFE, "\ufffd") : value,
+    );
     return typeof value === "object" && value !== null ? value as ProxyLine : undefined;
   } catch {
     return undefined;

@@ -1,6 +1,6 @@
 import type { ClientConnection } from "#http2";
 import type { Clock, Timer } from "#system";
-import type { SpiffeId } from "#values";
+import type { Refusal, SpiffeId } from "#values";
 import type { TunnelKey } from "./pool.ts";
 
 /** Keys whose connections may wait idle (behaviour.md 7.7); above it the one unused for longest is let go. */
@@ -23,8 +23,8 @@ export interface Lane {
   readonly key: TunnelKey;
   readonly text: string;
   readonly pooled: Set<Pooled>;
-  /** Settles, without a value, when the creation under way has succeeded or failed. */
-  creating: Promise<void> | undefined;
+  /** Resolves when the creation under way has ended, with the reason if it failed. */
+  creating: Promise<Refusal | undefined> | undefined;
   /** Requests that hold on to the lane. */
   waiting: number;
 }

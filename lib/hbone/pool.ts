@@ -15,6 +15,11 @@ import { type Lane, Lanes, type Pooled } from "./lanes.ts";
 /** behaviour.md 7.7. */
 const CONNECT_TIMEOUT_MS = 10_000;
 /**
+ * Whoever has waited so long for connections that others make takes the next failure for its own. In turn, as REF does it,
+ * the hundredth client of a hop that drops SYNs would be told after a quarter of an hour.
+ */
+const WAIT_FOR_OTHERS_MAX_MS = CONNECT_TIMEOUT_MS;
+/**
  * From request to response. REF waits for ever; the slowest legal answer takes 15 s (5 for an unknown workload and
  * 10 for its application, behaviour.md 8.2), and a gateway may add another hop of that.
  */
@@ -102,6 +107,7 @@ export class TunnelPool {
   }
 
   async #open(lane: Lane, request: TunnelRequest, stop?: AbortSignal): Promise<TunnelStream> {
+    const startMs = this.options.clock.monotonicMs();
     let retried = false;
     let serialMin = 0;
     for (;;) {
@@ -109,7 +115,9 @@ export class TunnelPool {
       let pooled = this.#lanes.take(lane, serialMin);
       const reused = pooled !== undefined;
       if (pooled === undefined && lane.creating !== undefined) {
-        await this.#unlessStopped(lane.creating, stop);
+        const failure = await this.#unlessStopped(lane.creating, stop);
+        const waitedMs = this.options.clock.monotonicMs() - startMs;
+        if (failure !== undefined && waitedMs >= WAIT_FOR_OTHERS_MAX_MS) throw failure;
         continue;
       }
       if (pooled === undefined) {
@@ -152,7 +160,7 @@ export class TunnelPool {
         this.#lanes.release(lane);
       }
     })();
-    lane.creating = creation.then(() => {}, () => {});
+    lane.creating = creation.then(() => undefined, (error) => this.#refusalOf(error, undefined));
     return creation;
   }
 

@@ -46,9 +46,11 @@ Deno.test({
   await using proxy = await ProxyProcess.start({ ip: IP, workload: "one", meshPath });
   const seed = Number(Deno.env.get("SEED") ?? 20_261_123);
   const rng = seededRng(seed);
-  const silent = await Promise.all(
+  // 15001 and 15006 reset whoever was not redirected, maybe before connect() returns; the others wait for a word.
+  const silent = (await Promise.allSettled(
     PORTS.map((port) => Deno.connect({ hostname: IP, port })),
-  );
+  )).flatMap((result) => result.status === "fulfilled" ? [result.value] : []);
+  ok(silent.length >= PORTS.length - 2);
   const fdsBefore = await proxy.openFds();
   await Promise.all(PORTS.flatMap((port) => [
     throwAt(port, HALF_HELLO, false),

@@ -61,6 +61,7 @@ testAsRoot(
         "-s",
         "0",
         "-U",
+        "--immediate-mode",
         "-w",
         capturePath,
         "tcp and port 15008 and net 127.0.0.0/16",
@@ -155,12 +156,13 @@ async function editAndFollow(folder: string, dev: Dev, commands: readonly string
 }
 
 async function checkCapture(capture: Deno.ChildProcess, path: string): Promise<void> {
+  const captured = async () => (await Deno.stat(path)).size;
+  await until("the capture is written", async () => await captured() > 2_000);
   capture.kill("SIGINT");
   await capture.status;
   await capture.stderr.cancel();
   const bytes = await Deno.readFile(path);
   const text = new TextDecoder("latin1").decode(bytes);
-  ok(bytes.length > 2_000, `only ${bytes.length} bytes were captured`);
   // A handshake record of TLS and its application data, and nothing of what was said inside.
   ok(text.includes("\x16\x03\x01") || text.includes("\x16\x03\x03"), "a TLS handshake");
   ok(text.includes("\x17\x03\x03"), "TLS application data");

@@ -105,6 +105,20 @@ Deno.test("TunnelPool reports a failed creation to its requester; the others try
   assertEquals(hops.dials.length, 3);
 });
 
+Deno.test("TunnelPool tells everybody at once who has waited for a hop that is silent", async () => {
+  const clock = new FakeClock();
+  await using hops = new Hops({}, clock);
+  const gate = Promise.withResolvers<void>();
+  hops.beforeDial = () => gate.promise;
+  const openings = Array.from({ length: 50 }, () => failureOf(hops.pool.open(keyOf(), REQUEST)));
+  await until(() => hops.dials.length === 1, "a dial");
+  await clock.advance(10_000);
+  gate.reject(new DialError("ETIMEDOUT", 110, "timed out"));
+  const failures = await Promise.all(openings);
+  assertEquals(failures, Array(50).fill({ kind: "network_policy", hop: HOP }));
+  assertEquals(hops.dials.length, 1);
+});
+
 const DIAL_FAILURES: readonly (readonly [string, Failure["kind"]])[] = [
   ["ETIMEDOUT", "network_policy"],
   ["ECONNREFUSED", "io"],
