@@ -18,3 +18,5 @@ export type {
 export { createMesh, identityOf, type Mesh } from "./mesh.ts";
 export { MeshDump } from "./dump.ts";
 export { sameContent } from "./equal.ts";
+export type { Decoded } from "./wire_shared.ts";
+export { Wire } from "./wire.ts";
