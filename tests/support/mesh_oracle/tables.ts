@@ -12,7 +12,7 @@ import type {
   ServiceKey,
   Workload,
   WorkloadInfo,
-} from "./types.ts";
+} from "#mesh";
 
 export function serviceKeyOf(service: Service): ServiceKey {
   return `${service.namespace}/${service.hostname}`;
