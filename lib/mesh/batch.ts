@@ -1,11 +1,19 @@
 import { serviceKeyOf } from "./keys.ts";
 import type { Policy, Service, ServiceKey, Workload } from "./types.ts";
 
-/** A value that shall be, and its bytes if it came in bytes. */
+/** A value that shall be, and its record. */
 export interface Written<V> {
   readonly value: V;
-  readonly bytes?: Uint8Array;
+  readonly bytes: Uint8Array;
+  /** Given typed, so that the bytes are our own. */
+  readonly isLocal: boolean;
 }
+
+/**
+ * What a key may cost beside the record, in bytes: its slot at half load, twice while a table grows, and its share of a
+ * list.
+ */
+const KEY_BYTES = 64;
 
 /** Per key what shall be there; undefined for what goes. */
 export type Writes<K, V> = ReadonlyMap<K, Written<V> | undefined>;
@@ -23,8 +31,7 @@ export class Batch {
   readonly services = new Map<ServiceKey, Written<Service> | undefined>();
   readonly policies = new Map<string, Written<Policy> | undefined>();
   #isCleared = false;
-  /** Of the bytes that came; what is given typed is small. */
-  #bytes = 0;
+  #weightBytes = 0;
 
   constructor(private readonly known: Known) {}
 
@@ -33,20 +40,24 @@ export class Batch {
     return this.#isCleared;
   }
 
-  get bytes(): number {
-    return this.#bytes;
+  /** What all of it may need in the arena, in bytes. */
+  get weightBytes(): number {
+    return this.#weightBytes;
   }
 
-  upsertWorkload(value: Workload, bytes?: Uint8Array): void {
-    this.#write(this.workloads, value.uid, value, bytes);
+  upsertWorkload(written: Written<Workload>): void {
+    const { uid, workloadIps, services } = written.value;
+    this.#write(this.workloads, uid, written, 3 + workloadIps.length + services.size);
   }
 
-  upsertService(value: Service, bytes?: Uint8Array): void {
-    this.#write(this.services, serviceKeyOf(value), value, bytes);
+  upsertService(written: Written<Service>): void {
+    const { vips, cidrVips } = written.value;
+    const key = serviceKeyOf(written.value);
+    this.#write(this.services, key, written, 2 + vips.length + cidrVips.length);
   }
 
-  upsertPolicy(value: Policy, bytes?: Uint8Array): void {
-    this.#write(this.policies, value.key, value, bytes);
+  upsertPolicy(written: Written<Policy>): void {
+    this.#write(this.policies, written.value.key, written, 2);
   }
 
   removeAddress(name: string): boolean {
@@ -70,7 +81,7 @@ export class Batch {
 
   clear(): void {
     this.#isCleared = true;
-    this.#bytes = 0;
+    this.#weightBytes = 0;
     for (const writes of [this.workloads, this.services, this.policies]) writes.clear();
   }
 
@@ -82,13 +93,13 @@ export class Batch {
   #write<K, V>(
     writes: Map<K, Written<V> | undefined>,
     key: K,
-    value: V,
-    bytes: Uint8Array | undefined,
+    written: Written<V>,
+    keysCount: number,
   ): void {
     // The latest write is also the latest in order, by which ties are broken.
     writes.delete(key);
-    writes.set(key, bytes === undefined ? { value } : { value, bytes });
-    this.#bytes += bytes?.length ?? 0;
+    writes.set(key, written);
+    this.#weightBytes += written.bytes.length + keysCount * KEY_BYTES;
   }
 }
 

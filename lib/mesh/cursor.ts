@@ -54,6 +54,11 @@ export class Cursor {
     reject("invalid protobuf: a number of more than 64 bits");
   }
 
+  /** Enums are signed. */
+  int32(): number {
+    return this.uint32() | 0;
+  }
+
   bool(): boolean {
     let isSet = false;
     for (let index = 0; index < VARINT_BYTES_MAX; index++) {

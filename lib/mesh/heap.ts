@@ -60,6 +60,8 @@ export interface HeapUse {
 /** The writer's side of the memory: allocation, replacement, reuse, compaction. */
 export class Heap {
   readonly memory: Memory;
+  /** In whole pages. */
+  readonly bytesMax: number;
   readonly #state: Page[] = [];
   readonly #live: number[] = [];
   /** Small pages: the word behind the last object. Heads of runs: how many pages the run has. */
@@ -78,7 +80,12 @@ export class Heap {
   #retiring: { ids: number[]; pages: number[] } = { ids: [], pages: [] };
   #waiting: Retired[] = [];
 
-  constructor(buffers: Buffers, private readonly releasePages: ReleasePages | undefined) {
+  constructor(
+    buffers: Buffers,
+    bytesMax: number,
+    private readonly releasePages: ReleasePages | undefined,
+  ) {
+    this.bytesMax = Math.floor(Math.min(bytesMax, HEAP_BYTES_MAX) / PAGE_BYTES) * PAGE_BYTES;
     this.memory = new Memory(buffers);
     this.#addPages();
   }
@@ -279,9 +286,9 @@ export class Heap {
   #addPages(bytes = 0): void {
     const { heap } = this.memory.buffers;
     if (bytes > 0) {
-      const size = heap.byteLength + Math.ceil(bytes / GROWTH_BYTES) * GROWTH_BYTES;
-      if (size > HEAP_BYTES_MAX) throw new RangeError(FULL);
-      heap.grow(size);
+      if (heap.byteLength + bytes > this.bytesMax) throw new RangeError(FULL);
+      const step = Math.ceil(bytes / GROWTH_BYTES) * GROWTH_BYTES;
+      heap.grow(Math.min(heap.byteLength + step, this.bytesMax));
       this.memory.renew();
     }
     for (let page = this.#state.length; page < heap.byteLength / PAGE_BYTES; page++) {

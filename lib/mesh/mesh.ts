@@ -1,6 +1,8 @@
 import { SpiffeId } from "#values";
+import type { Written } from "./batch.ts";
+import { encodePolicy, encodeService, encodeWorkload } from "./encode.ts";
 import { Heap, type HeapUse, type ReleasePages } from "./heap.ts";
-import { type Buffers, Memory, newBuffers } from "./memory.ts";
+import { type Buffers, HEAP_BYTES_MAX, Memory, newBuffers } from "./memory.ts";
 import { ArenaView } from "./reader.ts";
 import type { MeshView, MeshWriter, Workload } from "./types.ts";
 import { decodeAddressBytes, decodePolicyBytes } from "./read_address.ts";
@@ -30,6 +32,8 @@ export interface Mesh {
 }
 
 export interface MeshOptions {
+  /** What the mesh may take, in bytes; 1 GiB if absent, and at most. What has no room is refused. */
+  readonly bytesMax?: number;
   /** Undefined makes every workload local (behaviour.md 4.1). */
   readonly localNode?: string;
   /** Gives empty pages back to the system, as `madvise(MADV_DONTNEED)` does; without it they are only used again. */
@@ -41,22 +45,23 @@ export interface MeshOptions {
  * change is still the same object, as long as somebody asked for it lately.
  */
 export function createMesh(options: MeshOptions): Mesh {
-  const heap = new Heap(newBuffers(HEAP_BYTES_INITIAL), options.releasePages);
+  const bytesMax = options.bytesMax ?? HEAP_BYTES_MAX;
+  const heap = new Heap(newBuffers(HEAP_BYTES_INITIAL), bytesMax, options.releasePages);
   const view = new ArenaView(heap.memory, options.localNode);
   const arena = new ArenaWriter(heap, view);
 
   const writer: MeshWriter = {
-    upsertWorkload: (workload) => arena.batch.upsertWorkload(workload),
-    upsertService: (service) => arena.batch.upsertService(service),
-    upsertPolicy: (policy) => arena.batch.upsertPolicy(policy),
-    upsertAddressBytes: (bytes) => upsertAddressBytes(arena, bytes),
-    upsertAuthorizationBytes: (key, bytes) => {
-      const decoded = decodePolicyBytes(key, bytes);
-      if ("rejected" in decoded) return decoded.rejected;
-      if (!arena.hasRoom(bytes.length)) return FULL;
-      arena.batch.upsertPolicy(decoded.value, bytes);
-      return undefined;
+    upsertWorkload: (value) => {
+      arena.batch.upsertWorkload(local(arena, value, encodeWorkload(value)));
     },
+    upsertService: (value) => {
+      arena.batch.upsertService(local(arena, value, encodeService(value)));
+    },
+    upsertPolicy: (value) => {
+      arena.batch.upsertPolicy(local(arena, value, encodePolicy(value)));
+    },
+    upsertAddressBytes: (bytes) => upsertAddressBytes(arena, bytes),
+    upsertAuthorizationBytes: (key, bytes) => upsertAuthorizationBytes(arena, key, bytes),
     removeAddress: (name) => arena.batch.removeAddress(name),
     removePolicy: (key) => arena.batch.removePolicy(key),
     clear: () => arena.batch.clear(),
@@ -86,13 +91,36 @@ export function createMesh(options: MeshOptions): Mesh {
 
 const FULL = "the mesh is full";
 
+/** Of values given typed there are never so many: files have limits. */
+function local<V>(arena: ArenaWriter, value: V, bytes: Uint8Array): Written<V> {
+  if (!arena.hasRoom(bytes.length)) throw new RangeError(`Cannot take it: ${FULL}`);
+  return { value, bytes, isLocal: true };
+}
+
 function upsertAddressBytes(arena: ArenaWriter, bytes: Uint8Array): string | undefined {
   const decoded = decodeAddressBytes(bytes);
   if ("rejected" in decoded) return decoded.rejected;
   if (!arena.hasRoom(bytes.length)) return FULL;
   const { value } = decoded;
-  if ("workload" in value) arena.batch.upsertWorkload(value.workload, value.body);
-  else arena.batch.upsertService(value.service, value.body);
+  if ("workload" in value) {
+    const { workload, body } = value;
+    arena.batch.upsertWorkload({ value: workload, bytes: body, isLocal: false });
+  } else {
+    const { service, body } = value;
+    arena.batch.upsertService({ value: service, bytes: body, isLocal: false });
+  }
+  return undefined;
+}
+
+function upsertAuthorizationBytes(
+  arena: ArenaWriter,
+  key: string,
+  bytes: Uint8Array,
+): string | undefined {
+  const decoded = decodePolicyBytes(key, bytes);
+  if ("rejected" in decoded) return decoded.rejected;
+  if (!arena.hasRoom(bytes.length)) return FULL;
+  arena.batch.upsertPolicy({ value: decoded.value, bytes, isLocal: false });
   return undefined;
 }
 

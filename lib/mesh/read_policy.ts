@@ -39,9 +39,9 @@ export function readPolicy(cursor: Cursor, end: number, key: string): Policy {
     if (tag === bytesTag(1)) draft.name = cursor.text();
     else if (tag === bytesTag(2)) draft.namespace = cursor.text();
     else if (tag === varintTag(3)) {
-      draft.scope = named<Policy["scope"]>(SCOPES, cursor.uint32(), "scope");
+      draft.scope = named<Policy["scope"]>(SCOPES, cursor.int32(), "scope");
     } else if (tag === varintTag(4)) {
-      draft.action = named<Policy["action"]>(ACTIONS, cursor.uint32(), "action");
+      draft.action = named<Policy["action"]>(ACTIONS, cursor.int32(), "action");
     } else if (tag === bytesTag(5)) rules.push(readNested(cursor, 1, readClause));
     else if (tag === varintTag(6)) draft.dryRun = cursor.bool();
     else cursor.skip(tag);

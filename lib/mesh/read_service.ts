@@ -84,7 +84,7 @@ function readField(cursor: Cursor, tag: number, draft: Draft, isLocal: boolean):
     case varintTag(9): {
       const families = named<NonNullable<Service["ipFamilies"]> | "Automatic">(
         IP_FAMILIES,
-        cursor.uint32(),
+        cursor.int32(),
         "ip_families",
       );
       if (families === "Automatic") delete draft.ipFamilies;
@@ -123,7 +123,7 @@ function readLoadBalancer(cursor: Cursor): LoadBalancer {
   };
   const preferences: RoutingPreference[] = [];
   const readScope = () =>
-    preferences.push(named<RoutingPreference>(SCOPES, cursor.uint32(), "load balancing scope"));
+    preferences.push(named<RoutingPreference>(SCOPES, cursor.int32(), "load balancing scope"));
   for (let tag = cursor.tag(end); tag !== 0; tag = cursor.tag(end)) {
     if (tag === varintTag(1)) readScope();
     else if (tag === bytesTag(1)) {
@@ -131,11 +131,11 @@ function readLoadBalancer(cursor: Cursor): LoadBalancer {
       while (cursor.at < packedEnd) readScope();
       cursor.close(packedEnd);
     } else if (tag === varintTag(2)) {
-      read.mode = named<LoadBalancer["mode"]>(MODES, cursor.uint32(), "load balancing mode");
+      read.mode = named<LoadBalancer["mode"]>(MODES, cursor.int32(), "load balancing mode");
     } else if (tag === varintTag(3)) {
       read.healthPolicy = named<LoadBalancer["healthPolicy"]>(
         HEALTH_POLICIES,
-        cursor.uint32(),
+        cursor.int32(),
         "health policy",
       );
     } else cursor.skip(tag);

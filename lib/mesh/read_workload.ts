@@ -122,7 +122,7 @@ function readRest(cursor: Cursor, tag: number, draft: Draft, isLocal: boolean): 
       draft.workloadIps.push(ipOf(cursor.bytes(), "address"));
       return true;
     case varintTag(5):
-      draft.protocol = named(PROTOCOLS, cursor.uint32(), "tunnel_protocol");
+      draft.protocol = named(PROTOCOLS, cursor.int32(), "tunnel_protocol");
       return true;
     case bytesTag(8):
       draft.waypoint = readGateway(cursor, "waypoint");
@@ -134,7 +134,7 @@ function readRest(cursor: Cursor, tag: number, draft: Draft, isLocal: boolean): 
       draft.nativeTunnel = cursor.bool();
       return true;
     case varintTag(17):
-      draft.status = named<Health>(STATUSES, cursor.uint32(), "status");
+      draft.status = named<Health>(STATUSES, cursor.int32(), "status");
       return true;
     case bytesTag(19):
       draft.networkGateway = readGateway(cursor, "network_gateway");
@@ -151,7 +151,7 @@ function readRest(cursor: Cursor, tag: number, draft: Draft, isLocal: boolean): 
     case varintTag(25):
       draft.networkMode = named<Workload["networkMode"]>(
         NETWORK_MODES,
-        cursor.uint32(),
+        cursor.int32(),
         "network_mode",
       );
       return true;
@@ -190,7 +190,7 @@ function readTunnel(cursor: Cursor): ApplicationTunnel {
     if (tag === varintTag(1)) {
       protocol = named<ApplicationTunnel["protocol"]>(
         TUNNEL_PROTOCOLS,
-        cursor.uint32(),
+        cursor.int32(),
         "application_tunnel protocol",
       );
     } else if (tag === varintTag(2)) tunnelPort = port(cursor);

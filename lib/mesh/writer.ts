@@ -3,11 +3,10 @@ import { Batch, type Written } from "./batch.ts";
 import { sameContent } from "./equal.ts";
 import type { Heap } from "./heap.ts";
 import { type IndexKeys, serviceKeyOf, serviceKeys, stratumOf, workloadKeys } from "./keys.ts";
-import { FLAG_LOCAL, HEADER_WORDS, HEAP_BYTES_MAX, KIND, type Kind, ROOT_SLOT } from "./memory.ts";
+import { FLAG_LOCAL, HEADER_WORDS, KIND, type Kind, ROOT_SLOT } from "./memory.ts";
 import { PolicyBook } from "./policy_book.ts";
 import type { ArenaView } from "./reader.ts";
 import type { Commit, Policy, Service, Workload } from "./types.ts";
-import { encodePolicy, encodeService, encodeWorkload } from "./encode.ts";
 import { Index, PART, type Part, PARTS_COUNT, writeList } from "./world.ts";
 
 /** The parts that are indexes of workloads and services. */
@@ -24,8 +23,8 @@ const INDEX_PARTS = [
 ] as const;
 /** Where a workload that is written again counts as the latest; elsewhere it keeps its place. */
 const RANKED_PARTS: readonly Part[] = [PART.address, PART.info, PART.workloadHostname];
-/** What may be in records; the rest is for tables, for what is being replaced, and for what is still being read. */
-const RECORD_BYTES_MAX = HEAP_BYTES_MAX * 0.6;
+/** How much of the memory may be filled; the rest is for tables that grow and for what is still being read. */
+const FILLED_RATIO_MAX = 0.75;
 
 /** Indexes of workloads and services, and which kinds of range there are. */
 class World {
@@ -99,9 +98,10 @@ export class ArenaWriter {
     return this.#batch;
   }
 
-  /** Whether so many bytes more have room. */
+  /** Whether what is written since the last commit, and one resource of so many bytes more, has room. */
   hasRoom(bytes: number): boolean {
-    return this.heap.use.liveBytes + this.#batch.bytes + bytes <= RECORD_BYTES_MAX;
+    const { heap } = this;
+    return heap.use.pageBytes + this.#batch.weightBytes + bytes <= heap.bytesMax * FILLED_RATIO_MAX;
   }
 
   commit(): Commit {
@@ -152,10 +152,12 @@ export class ArenaWriter {
         isRuledOtherwise ||= before.namespace !== after.namespace ||
           !sameContent(before.authorizationPolicies, after.authorizationPolicies);
       }
-      this.#planRecord(plan, KIND.workload, { id, before, isSame, written }, {
-        keysOf: (workload) => workloadKeys(workload, this.view.isLocal(workload)),
-        encode: encodeWorkload,
-      });
+      this.#planRecord(
+        plan,
+        KIND.workload,
+        { id, before, isSame, written },
+        (workload) => workloadKeys(workload, this.view.isLocal(workload)),
+      );
     }
     if (this.#batch.isCleared) {
       for (const workload of this.view.workloads()) {
@@ -178,7 +180,7 @@ export class ArenaWriter {
         plan,
         KIND.service,
         { id, before, isSame: sameContent(before, written?.value), written },
-        { keysOf: serviceKeys, encode: encodeService },
+        serviceKeys,
       );
     }
     if (!this.#batch.isCleared) return;
@@ -201,12 +203,12 @@ export class ArenaWriter {
       readonly isSame: boolean;
       readonly written: Written<V> | undefined;
     },
-    how: { readonly keysOf: (value: V) => IndexKeys; readonly encode: (value: V) => Uint8Array },
+    keysOf: (value: V) => IndexKeys,
   ): void {
     const { world, flips, retired } = plan;
     const { id, before, isSame, written } = what;
     const isFresh = world !== this.#world;
-    const keysBefore = before === undefined || isFresh ? [] : how.keysOf(before);
+    const keysBefore = before === undefined || isFresh ? [] : keysOf(before);
     if (written === undefined) {
       for (const [part, hash] of keysBefore) world.index(part).drop(hash, id);
       if (id !== 0) retired.push(id);
@@ -217,13 +219,13 @@ export class ArenaWriter {
       // A world that is written anew must not show through the old one, so its records have ids of their own.
       nowId = id === 0 || isFresh ? this.heap.newId() : id;
       if (nowId !== id && id !== 0) retired.push(id);
-      const at = this.#writeRecord(nowId, kind, written, how.encode);
+      const at = this.#writeRecord(nowId, kind, written.bytes, written.isLocal);
       if (nowId === id) flips.push([id, at]);
       else this.heap.publish(nowId, at);
       this.view.records.rememberAt(at, written.value);
     }
     const isHeld = new Set(keysBefore.map(keyText));
-    const keys = how.keysOf(written.value);
+    const keys = keysOf(written.value);
     for (const key of keys) {
       const [part, hash] = key;
       if (!isHeld.delete(keyText(key)) || RANKED_PARTS.includes(part)) {
@@ -235,18 +237,12 @@ export class ArenaWriter {
     }
   }
 
-  #writeRecord<V>(
-    id: number,
-    kind: Kind,
-    { value, bytes }: Written<V>,
-    encode: (value: V) => Uint8Array,
-  ): number {
-    const body = bytes ?? encode(value);
-    const at = this.heap.allocate(id, kind, body.length, {
-      count: body.length,
-      flags: bytes === undefined ? FLAG_LOCAL : 0,
+  #writeRecord(id: number, kind: Kind, bytes: Uint8Array, isLocal: boolean): number {
+    const at = this.heap.allocate(id, kind, bytes.length, {
+      count: bytes.length,
+      flags: isLocal ? FLAG_LOCAL : 0,
     });
-    this.heap.memory.bytes.set(body, (at + HEADER_WORDS) * 4);
+    this.heap.memory.bytes.set(bytes, (at + HEADER_WORDS) * 4);
     return at;
   }
 
@@ -277,14 +273,9 @@ export class ArenaWriter {
   }
 
   #writePolicy(written: Written<Policy>): number {
-    const { value, bytes } = written;
+    const { value, bytes, isLocal } = written;
     const id = this.heap.newId();
-    const at = this.#writeRecord(
-      id,
-      KIND.policy,
-      { value, bytes: underKey(value.key, bytes ?? encodePolicy(value)) },
-      encodePolicy,
-    );
+    const at = this.#writeRecord(id, KIND.policy, underKey(value.key, bytes), isLocal);
     this.heap.publish(id, at);
     this.view.records.rememberAt(at, value);
     return id;
