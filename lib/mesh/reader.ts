@@ -1,11 +1,12 @@
 import { Cidr, Ip } from "#values";
 import { BestRange, bestService, bestWorkload } from "./choose.ts";
-import { DecodeCache } from "./decode_cache.ts";
+import { type EndpointList, EndpointLists } from "./endpoint_lists.ts";
 import { hashOf, hashOfPair } from "./hash.ts";
 import { hashOfInfo, hashOfRange, isFoundAt, isInfoOf, maskedKey, serviceKeyOf } from "./keys.ts";
 import type { Memory } from "./memory.ts";
 import { Records } from "./records.ts";
 import type {
+  Candidate,
   Endpoint,
   MeshView,
   Policy,
@@ -21,20 +22,10 @@ interface Applied {
   readonly missing: readonly string[];
 }
 
-interface Shares {
-  readonly key: ServiceKey;
-  readonly epoch: number;
-  readonly healthPolicy: string | undefined;
-  readonly endpoints: readonly Endpoint[];
-}
-
-/** Services whose endpoints a thread keeps as a list, until the next commit. */
-const SHARES_MAX = 256;
-
 /** The arena for one thread. Nothing here writes to it, but for the thread's own counter. */
 export class ArenaView implements MeshView {
   readonly records: Records;
-  readonly #shares = new DecodeCache<Shares>(SHARES_MAX);
+  readonly #lists: EndpointLists;
   #applied = new WeakMap<Workload, Applied>();
   /** The root for which `#applied` holds. */
   #rootGeneration = -1;
@@ -48,6 +39,7 @@ export class ArenaView implements MeshView {
     private readonly reader?: number,
   ) {
     this.records = new Records(memory);
+    this.#lists = new EndpointLists(memory, this.records);
     this.#slot = reader === undefined ? 0 : memory.readerSlot(reader);
   }
 
@@ -106,17 +98,13 @@ export class ArenaView implements MeshView {
   }
 
   endpointsOf(service: Service): readonly Endpoint[] {
-    const key = serviceKeyOf(service);
-    const hash = hashOf(key);
-    const { epoch } = this;
-    const healthPolicy = service.loadBalancer?.healthPolicy;
-    const known = this.#shares.get(hash);
-    if (
-      known?.epoch === epoch && known.healthPolicy === healthPolicy && known.key === key
-    ) return known.endpoints;
-    const endpoints = this.#read(() => this.#endpoints(key, hash, healthPolicy !== "AllowAll"));
-    this.#shares.set(hash, { key, epoch, healthPolicy, endpoints });
-    return endpoints;
+    const list = this.#endpoints(service);
+    return takesAll(service) ? list.allEndpoints : list.healthyEndpoints;
+  }
+
+  candidatesOf(service: Service): readonly Candidate[] {
+    const list = this.#endpoints(service);
+    return takesAll(service) ? list.all : list.healthy;
   }
 
   named(
@@ -287,15 +275,11 @@ export class ArenaView implements MeshView {
     return best.service;
   }
 
-  #endpoints(key: ServiceKey, hash: number, isHealthOnly: boolean): readonly Endpoint[] {
-    const endpoints: Endpoint[] = [];
-    for (const id of this.#ids(PART.endpoints, hash)) {
-      const workload = this.records.workload(id);
-      const endpoint = workload && endpointOf(workload, key);
-      if (endpoint === undefined || (isHealthOnly && endpoint.status !== "Healthy")) continue;
-      endpoints.push(endpoint);
-    }
-    return endpoints;
+  #endpoints(service: Service): EndpointList {
+    const key = serviceKeyOf(service);
+    const { epoch } = this;
+    return this.#lists.current(key, epoch) ??
+      this.#read(() => this.#lists.build(key, epoch, this.#ids(PART.endpoints, hashOf(key))));
   }
 
   #appliedTo(workload: Workload): Applied {
@@ -338,6 +322,10 @@ export class ArenaView implements MeshView {
     }
     return { policies: [...policies], missing };
   }
+}
+
+function takesAll(service: Service): boolean {
+  return service.loadBalancer?.healthPolicy === "AllowAll";
 }
 
 function endpointOf(workload: Workload, key: ServiceKey): Endpoint | undefined {

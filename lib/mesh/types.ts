@@ -118,6 +118,19 @@ export interface ServiceAccountMatch {
   readonly serviceAccount: string;
 }
 
+/** What load balancing looks at in an endpoint (behaviour.md 4.7), without the rest of its workload. */
+export interface Candidate {
+  readonly endpoint: Endpoint;
+  readonly capacity: number;
+  readonly network: string;
+  readonly node: string;
+  readonly clusterId: string;
+  readonly locality: Locality;
+  /** An IP, or a hostname that an IP can be found for. */
+  readonly hasAddress: boolean;
+  readonly hasGateway: boolean;
+}
+
 /** One entry of a clause; every list may be empty, and one without any element never matches (behaviour.md 5.4). */
 export interface PolicyMatch {
   readonly namespaces: readonly StringMatch[];
@@ -171,6 +184,8 @@ export interface MeshView {
   /** Exactly this service. */
   service(key: ServiceKey): Service | undefined;
   endpointsOf(service: Service): Iterable<Endpoint>;
+  /** The same endpoints, with what load balancing compares: only the chosen one's workload has to be looked up. */
+  candidatesOf(service: Service): Iterable<Candidate>;
   /** behaviour.md 4.5: the service, else a workload of that hostname and namespace. */
   named(
     namespace: string,

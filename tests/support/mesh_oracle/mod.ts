@@ -62,6 +62,7 @@ function viewOf(tables: () => Tables, epoch: () => number): MeshView {
     servicesNamed: (hostname) => tables().servicesNamed(hostname),
     service: (key) => tables().service(key),
     endpointsOf: (service) => tables().endpointsOf(service),
+    candidatesOf: (service) => tables().candidatesOf(service),
     named: (namespace, hostname) => tables().named(namespace, hostname),
     localWorkload: (info) => tables().localWorkload(info),
     policiesFor: (workload) => tables().policiesFor(workload),

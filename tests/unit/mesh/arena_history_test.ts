@@ -46,6 +46,12 @@ function randomWorkload(pick: Pick, below: Below): Workload {
       ]),
     ),
     ...(below(3) === 0 && {
+      networkGateway: {
+        destination: { kind: "hostname", namespace: "shop", hostname: "gw.org" },
+        hboneMtlsPort: 15008,
+      },
+    }),
+    ...(below(3) === 0 && {
       waypoint: {
         destination: { kind: "address", network: pick(NETWORKS), ip: pick(IPS) },
         hboneMtlsPort: 15008,
@@ -113,6 +119,11 @@ function told(view: MeshView): unknown {
     ),
     endpoints: view.services().map((each) =>
       [...view.endpointsOf(each)].sort((a, b) => a.workloadUid < b.workloadUid ? -1 : 1)
+    ),
+    candidates: view.services().map((each) =>
+      [...view.candidatesOf(each)].sort((a, b) =>
+        a.endpoint.workloadUid < b.endpoint.workloadUid ? -1 : 1
+      )
     ),
     staged: [...view.stagedEndpoints()].sort().map(([key, waiting]) => [key, [...waiting].sort()]),
   };
