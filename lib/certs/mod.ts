@@ -9,5 +9,11 @@
 export type { Authority, CertificateState } from "./authority.ts";
 export { CertManager, type CertManagerOptions, type Priority } from "./manager.ts";
 export { createDevAuthority } from "./dev_authority.ts";
+export {
+  type CaAuthorityOptions,
+  type CaClient,
+  type CaRequest,
+  createCaAuthority,
+} from "./ca_authority.ts";
 export { DEV_ROOT_PEM } from "./dev_root.ts";
 export { type CertificateDump, certificateDump, type CertificateEntry } from "./dump.ts";

@@ -1,143 +1,109 @@
-import { sameContent } from "./equal.ts";
-import { serviceKeyOf, type Tables } from "./tables.ts";
+import { serviceKeyOf } from "./keys.ts";
 import type { Policy, Service, ServiceKey, Workload } from "./types.ts";
 
-/** What came of one commit, before it has an epoch. */
-export interface Effect {
-  readonly policiesChanged: boolean;
-  readonly touched: readonly string[];
+/** A value that shall be, and its record. */
+export interface Written<V> {
+  readonly value: V;
+  readonly bytes: Uint8Array;
+  /** Given typed, so that the bytes are our own. */
+  readonly isLocal: boolean;
 }
 
-/** Per key the value that it shall have; undefined for one that goes. */
-type Writes<K, V> = Map<K, V | undefined>;
+/**
+ * What a key may cost beside the record, in bytes: its slot at half load, twice while a table grows, and its share of a
+ * list.
+ */
+const KEY_BYTES = 64;
 
-/** What the writes of one kind amount to, compared with what was committed last. */
-interface Outcome<K, V> {
-  readonly removed: readonly K[];
-  readonly written: readonly V[];
-  /** Keys that came, went or now say something else. */
-  readonly changed: readonly K[];
+/** Per key what shall be there; undefined for what goes. */
+export type Writes<K, V> = ReadonlyMap<K, Written<V> | undefined>;
+
+/** What is there already. */
+export interface Known {
+  workload(uid: string): Workload | undefined;
+  service(key: ServiceKey): Service | undefined;
+  hasPolicy(key: string): boolean;
 }
 
-/** What was written since the last commit. Nothing of it is in the tables until `applyTo`. */
+/** What was written since the last commit. Nothing of it is in the arena. */
 export class Batch {
-  readonly #workloads: Writes<string, Workload> = new Map();
-  readonly #services: Writes<ServiceKey, Service> = new Map();
-  readonly #policies: Writes<string, Policy> = new Map();
+  readonly workloads = new Map<string, Written<Workload> | undefined>();
+  readonly services = new Map<ServiceKey, Written<Service> | undefined>();
+  readonly policies = new Map<string, Written<Policy> | undefined>();
   #isCleared = false;
+  #weightBytes = 0;
 
-  /** `before`: what was committed last. */
-  constructor(private readonly before: Tables) {}
+  constructor(private readonly known: Known) {}
 
   /** Whether everything that is not in this batch goes. */
   get isCleared(): boolean {
     return this.#isCleared;
   }
 
-  upsertWorkload(workload: Workload): void {
-    write(this.#workloads, workload.uid, workload);
+  /** What all of it may need in the arena, in bytes. */
+  get weightBytes(): number {
+    return this.#weightBytes;
   }
 
-  upsertService(service: Service): void {
-    write(this.#services, serviceKeyOf(service), service);
+  upsertWorkload(written: Written<Workload>): void {
+    const { uid, workloadIps, services } = written.value;
+    this.#write(this.workloads, uid, written, 3 + workloadIps.length + services.size);
   }
 
-  upsertPolicy(policy: Policy): void {
-    write(this.#policies, policy.key, policy);
+  upsertService(written: Written<Service>): void {
+    const { vips, cidrVips } = written.value;
+    const key = serviceKeyOf(written.value);
+    this.#write(this.services, key, written, 2 + vips.length + cidrVips.length);
+  }
+
+  upsertPolicy(written: Written<Policy>): void {
+    this.#write(this.policies, written.value.key, written, 2);
   }
 
   removeAddress(name: string): boolean {
-    if (this.#has(this.#workloads, name, this.before.workload(name))) {
-      write(this.#workloads, name, undefined);
+    if (this.#has(this.workloads, name, () => this.known.workload(name) !== undefined)) {
+      remove(this.workloads, name);
       return true;
     }
     const slash = name.indexOf("/");
     if (slash < 0) return false;
-    const key: ServiceKey = `${name.slice(0, slash)}/${name.slice(slash + 1)}`;
-    if (!this.#has(this.#services, key, this.before.service(key))) return false;
-    write(this.#services, key, undefined);
+    const key = name as ServiceKey;
+    if (!this.#has(this.services, key, () => this.known.service(key) !== undefined)) return false;
+    remove(this.services, key);
     return true;
   }
 
   removePolicy(key: string): boolean {
-    if (!this.#has(this.#policies, key, this.before.policy(key))) return false;
-    write(this.#policies, key, undefined);
+    if (!this.#has(this.policies, key, () => this.known.hasPolicy(key))) return false;
+    remove(this.policies, key);
     return true;
   }
 
   clear(): void {
     this.#isCleared = true;
-    for (const writes of [this.#workloads, this.#services, this.#policies]) writes.clear();
+    this.#weightBytes = 0;
+    for (const writes of [this.workloads, this.services, this.policies]) writes.clear();
   }
 
-  /**
-   * Writes it all into `tables`: those committed last or, if the batch is cleared, empty ones. Removals come first, then
-   * what came, in the order it came.
-   */
-  applyTo(tables: Tables): Effect {
-    const { before } = this;
-    const workloads = this.#outcome(this.#workloads, (uid) => before.workload(uid), before.uids());
-    const services = this.#outcome(this.#services, (key) => before.service(key), []);
-    const policies = this.#outcome(
-      this.#policies,
-      (key) => before.policy(key),
-      before.policyKeys(),
-    );
-    const moved = workloads.changed.some((uid) =>
-      isRuledOtherwise(before.workload(uid), this.#workloads.get(uid))
-    );
-    for (const uid of workloads.removed) tables.removeWorkload(uid);
-    for (const key of services.removed) tables.removeService(key);
-    for (const key of policies.removed) tables.removePolicy(key);
-    for (const workload of workloads.written) tables.putWorkload(workload);
-    for (const service of services.written) tables.putService(service);
-    for (const policy of policies.written) tables.putPolicy(policy);
-    return {
-      touched: workloads.changed,
-      policiesChanged: policies.changed.length > 0 || moved,
-    };
-  }
-
-  #has<K, V>(writes: Writes<K, V>, key: K, before: V | undefined): boolean {
+  #has<K>(writes: Writes<K, unknown>, key: K, isKnown: () => boolean): boolean {
     if (writes.has(key)) return writes.get(key) !== undefined;
-    return !this.#isCleared && before !== undefined;
+    return !this.#isCleared && isKnown();
   }
 
-  /**
-   * A value that says what is already known is written as the object that is already known: whoever kept that object (a
-   * connection's row, a cache) still holds the current one.
-   */
-  #outcome<K, V>(
-    writes: Writes<K, V>,
-    beforeOf: (key: K) => V | undefined,
-    keysBefore: Iterable<K>,
-  ): Outcome<K, V> {
-    const removed: K[] = [];
-    const written: V[] = [];
-    const changed: K[] = [];
-    for (const [key, value] of writes) {
-      const before = beforeOf(key);
-      const isSame = sameContent(before, value);
-      if (!isSame) changed.push(key);
-      if (value === undefined) removed.push(key);
-      else written.push(isSame ? before! : value);
-    }
-    if (this.#isCleared) {
-      for (const key of keysBefore) if (!writes.has(key)) changed.push(key);
-    }
-    return { removed, written, changed };
+  #write<K, V>(
+    writes: Map<K, Written<V> | undefined>,
+    key: K,
+    written: Written<V>,
+    keysCount: number,
+  ): void {
+    // The latest write is also the latest in order, by which ties are broken.
+    writes.delete(key);
+    writes.set(key, written);
+    this.#weightBytes += written.bytes.length + keysCount * KEY_BYTES;
   }
 }
 
-function write<K, V>(writes: Writes<K, V>, key: K, value: V | undefined): void {
-  // The latest write is also the latest in order, by which ties are broken.
+function remove<K, V>(writes: Map<K, V | undefined>, key: K): void {
   writes.delete(key);
-  writes.set(key, value);
-}
-
-/** Whether other policies may apply to a workload than before. Whom nobody knew, no connection was judged for. */
-function isRuledOtherwise(before: Workload | undefined, after: Workload | undefined): boolean {
-  return before !== undefined && after !== undefined &&
-    (before.namespace !== after.namespace ||
-      !sameContent(before.authorizationPolicies, after.authorizationPolicies));
+  writes.set(key, undefined);
 }

@@ -15,6 +15,16 @@ export type {
   StringMatchDump,
   WorkloadDump,
 } from "./dump.ts";
-export { createMesh, identityOf, type Mesh } from "./mesh.ts";
+export {
+  attachMesh,
+  createMesh,
+  identityOf,
+  type Mesh,
+  type MeshHandles,
+  type MeshOptions,
+} from "./mesh.ts";
+export type { HeapUse, ReleasePages } from "./heap.ts";
 export { MeshDump } from "./dump.ts";
 export { sameContent } from "./equal.ts";
+export type { Decoded } from "./wire_shared.ts";
+export { Wire } from "./wire.ts";

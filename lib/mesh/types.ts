@@ -118,6 +118,19 @@ export interface ServiceAccountMatch {
   readonly serviceAccount: string;
 }
 
+/** What load balancing looks at in an endpoint (behaviour.md 4.7), without the rest of its workload. */
+export interface Candidate {
+  readonly endpoint: Endpoint;
+  readonly capacity: number;
+  readonly network: string;
+  readonly node: string;
+  readonly clusterId: string;
+  readonly locality: Locality;
+  /** An IP, or a hostname that an IP can be found for. */
+  readonly hasAddress: boolean;
+  readonly hasGateway: boolean;
+}
+
 /** One entry of a clause; every list may be empty, and one without any element never matches (behaviour.md 5.4). */
 export interface PolicyMatch {
   readonly namespaces: readonly StringMatch[];
@@ -171,6 +184,8 @@ export interface MeshView {
   /** Exactly this service. */
   service(key: ServiceKey): Service | undefined;
   endpointsOf(service: Service): Iterable<Endpoint>;
+  /** The same endpoints, with what load balancing compares: only the chosen one's workload has to be looked up. */
+  candidatesOf(service: Service): Iterable<Candidate>;
   /** behaviour.md 4.5: the service, else a workload of that hostname and namespace. */
   named(
     namespace: string,
@@ -197,11 +212,22 @@ export interface Commit {
   readonly touched: readonly string[];
 }
 
-/** The one writer. Nothing of a batch is seen by a view before `commit`, and then all of it. */
+/**
+ * The one writer. Nothing of a batch is seen by a view before `commit`. On the writer's own thread all of it is seen
+ * then; other threads see the policies of a batch, and everything of one that begins with `clear`, all at once, and other
+ * workloads and services one by one while `commit` runs. A batch costs time in proportion to it, so who takes a large
+ * push commits every few hundred resources and lets others have their turn in between.
+ */
 export interface MeshWriter {
   upsertWorkload(workload: Workload): void;
   upsertService(service: Service): void;
   upsertPolicy(policy: Policy): void;
+  /**
+   * A resource as istiod sent it, `istio.workload.Address` and `istio.security.Authorization`: why it cannot be used
+   * (behaviour.md 3.12), or undefined. The bytes are lent until `commit`.
+   */
+  upsertAddressBytes(bytes: Uint8Array): string | undefined;
+  upsertAuthorizationBytes(key: string, bytes: Uint8Array): string | undefined;
   /** By workload uid, else `namespace/hostname` (behaviour.md 3.6); false if nothing had that name. */
   removeAddress(name: string): boolean;
   removePolicy(key: string): boolean;

@@ -126,6 +126,29 @@ export const FAMILIES = {
   ),
   workload_manager_proxies_started: counter("The total number of proxies started (unstable)."),
   workload_manager_proxies_stopped: counter("The total number of proxies stopped (unstable)."),
+  // Ours: how fresh the mesh is, and how much of it was refused.
+  ztunnel_xds_connected: gauge("Whether the xds server is connected, 1 or 0 (unstable)."),
+  ztunnel_xds_connected_since_seconds: gauge(
+    "Unix time since which the xds server is connected (unstable).",
+  ),
+  ztunnel_xds_staleness_seconds: gauge(
+    "Seconds for which no update could have been received, 0 while connected (unstable).",
+  ),
+  ztunnel_xds_resources: gauge("The number of resources held (unstable).", ["url"]),
+  ztunnel_xds_last_ack_seconds: gauge(
+    "Unix time of the last response that was accepted as a whole (unstable).",
+    ["url"],
+  ),
+  ztunnel_xds_last_nack_seconds: gauge(
+    "Unix time of the last response of which something was refused (unstable).",
+    ["url"],
+  ),
+  ztunnel_xds_resources_received: counter("Total number of resources received (unstable).", [
+    "url",
+  ]),
+  ztunnel_xds_resources_rejected: counter("Total number of resources refused (unstable).", [
+    "url",
+  ]),
   // Ours, absent until it happens: what Prometheus cannot see by itself.
   ztunnel_metrics_series_evicted: counter(
     "The total number of idle series that were forgotten (unstable).",

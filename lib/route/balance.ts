@@ -2,7 +2,15 @@
  * Which endpoint of a service gets the connection (behaviour.md 4.7).
  * @module
  */
-import type { Endpoint, LoadBalancer, MeshView, RoutingPreference, Service, Workload } from "#mesh";
+import type {
+  Candidate,
+  Endpoint,
+  LoadBalancer,
+  MeshView,
+  RoutingPreference,
+  Service,
+  Workload,
+} from "#mesh";
 import type { Rng } from "#system";
 
 /** A chosen endpoint and the port that its application listens on. */
@@ -10,6 +18,15 @@ export interface Choice {
   readonly workload: Workload;
   readonly port: number;
 }
+
+/** What speaks for one endpoint while the choice is open. */
+interface Contender {
+  readonly candidate: Candidate;
+  readonly port: number;
+}
+
+/** What two workloads may have in common. */
+type Whereabouts = Pick<Workload, "network" | "node" | "clusterId" | "locality">;
 
 /** Normal traffic to `servicePort`; undefined if no endpoint can take it. */
 export function balance(
@@ -21,19 +38,19 @@ export function balance(
 ): Choice | undefined {
   const servicePortTarget = service.ports.get(servicePort);
   if (servicePortTarget === undefined) return undefined;
-  const candidates: Choice[] = [];
-  for (const endpoint of view.endpointsOf(service)) {
-    const workload = view.workload(endpoint.workloadUid);
-    if (workload === undefined || !isReachable(workload, source)) continue;
-    const port = targetPort(endpoint, servicePort, servicePortTarget);
-    if (port !== undefined) candidates.push({ workload, port });
+  const contenders: Contender[] = [];
+  for (const candidate of view.candidatesOf(service)) {
+    if (!isReachable(candidate, source)) continue;
+    const port = targetPort(candidate.endpoint, servicePort, servicePortTarget);
+    if (port !== undefined) contenders.push({ candidate, port });
   }
-  return weightedChoice(closest(candidates, source, service.loadBalancer), rng);
+  const chosen = weightedChoice(closest(contenders, source, service.loadBalancer), rng);
+  const workload = chosen && view.workload(chosen.candidate.endpoint.workloadUid);
+  return workload && { workload, port: chosen.port };
 }
 
-function isReachable(workload: Workload, source: Workload): boolean {
-  if (workload.workloadIps.length > 0 || workload.hostname !== "") return true;
-  return workload.network !== source.network && workload.networkGateway !== undefined;
+function isReachable(candidate: Candidate, source: Workload): boolean {
+  return candidate.hasAddress || (candidate.network !== source.network && candidate.hasGateway);
 }
 
 /** The endpoint's own mapping wins; a named port (target 0) has no meaning without one. */
@@ -49,21 +66,21 @@ function targetPort(
 
 /** Those that share the most with the source; all of them where the service does not ask for locality. */
 function closest(
-  candidates: readonly Choice[],
+  contenders: readonly Contender[],
   source: Workload,
   balancer: LoadBalancer | undefined,
-): readonly Choice[] {
-  if (balancer?.mode !== "Strict" && balancer?.mode !== "Failover") return candidates;
+): readonly Contender[] {
+  if (balancer?.mode !== "Strict" && balancer?.mode !== "Failover") return contenders;
   const preferences = balancer.routingPreferences;
   let bestTotal = -1;
-  let best: Choice[] = [];
-  for (const candidate of candidates) {
-    const { matchesCount, total } = rank(preferences, source, candidate.workload);
+  let best: Contender[] = [];
+  for (const contender of contenders) {
+    const { matchesCount, total } = rank(preferences, source, contender.candidate);
     if (balancer.mode === "Strict" && matchesCount !== preferences.length) continue;
     if (total < bestTotal) continue;
     if (total > bestTotal) best = [];
     bestTotal = total;
-    best.push(candidate);
+    best.push(contender);
   }
   return best;
 }
@@ -74,8 +91,8 @@ function closest(
  */
 function rank(
   preferences: readonly RoutingPreference[],
-  source: Workload,
-  target: Workload,
+  source: Whereabouts,
+  target: Whereabouts,
 ): { readonly matchesCount: number; readonly total: number } {
   let matchesCount = 0;
   let bonus = 0;
@@ -89,7 +106,7 @@ function rank(
   return { matchesCount, total: matchesCount + bonus };
 }
 
-function scopeOf(workload: Workload, preference: RoutingPreference): string {
+function scopeOf(workload: Whereabouts, preference: RoutingPreference): string {
   switch (preference) {
     case "Region":
       return workload.locality.region;
@@ -107,16 +124,16 @@ function scopeOf(workload: Workload, preference: RoutingPreference): string {
 }
 
 /** Random, in proportion to capacity; nobody if all capacities are 0. */
-function weightedChoice(candidates: readonly Choice[], rng: Rng): Choice | undefined {
+function weightedChoice(contenders: readonly Contender[], rng: Rng): Contender | undefined {
   let capacityTotal = 0;
-  for (const { workload } of candidates) capacityTotal += workload.capacity;
+  for (const { candidate } of contenders) capacityTotal += candidate.capacity;
   let left = rng.next() * capacityTotal;
-  for (const candidate of candidates) {
+  for (const contender of contenders) {
     // Without capacity it must not be hit even by a draw of exactly 0.
-    if (candidate.workload.capacity === 0) continue;
-    left -= candidate.workload.capacity;
-    if (left < 0) return candidate;
+    if (contender.candidate.capacity === 0) continue;
+    left -= contender.candidate.capacity;
+    if (left < 0) return contender;
   }
   // Rounding may leave a hair behind the last one.
-  return candidates.findLast(({ workload }) => workload.capacity > 0);
+  return contenders.findLast(({ candidate }) => candidate.capacity > 0);
 }

@@ -14,3 +14,4 @@ export { type Certificate, parseCertificate } from "./certificate.ts";
 export { matchesHost } from "./names.ts";
 export { derFromPem, type TrustRoots, trustRoots } from "./roots.ts";
 export { anonymousContext } from "./materials.ts";
+export { RevocationLists } from "./crl.ts";

@@ -294,3 +294,26 @@ function signatureOf(tbs: Uint8Array, signer: KeyObject, hash: string): Uint8Arr
 
 /** Certificates count in whole seconds. */
 const seconds = (atMs: number): number => Math.floor(atMs / 1000) * 1000;
+
+/** A revocation list of `issuer`, as PEM; `signer` may be somebody else. */
+export function mintCrl(
+  issuer: Minted,
+  serials: readonly number[],
+  options: { readonly signer?: Minted; readonly nextUpdateMs?: number } = {},
+): string {
+  const signer = (options.signer ?? issuer).keys.privateKey;
+  const algorithm = algorithmOf(signer, "sha256");
+  const entries = serials.map((serial) =>
+    der.sequence(der.integer(serial), der.time(seconds(Date.now() - DAY_MS)))
+  );
+  const tbs = der.sequence(
+    der.integer(1),
+    algorithm,
+    issuer.subject,
+    der.time(seconds(Date.now() - DAY_MS)),
+    der.time(seconds(options.nextUpdateMs ?? Date.now() + DAY_MS)),
+    ...(entries.length === 0 ? [] : [der.sequence(...entries)]),
+  );
+  const signature = signatureOf(tbs, signer, "sha256");
+  return pemOf(der.sequence(tbs, algorithm, der.bits(0, signature)), "X509 CRL");
+}

@@ -1,4 +1,4 @@
-import type { Endpoint, Service, ServiceKey, Workload } from "./types.ts";
+import type { Endpoint, Service, ServiceKey, Workload } from "#mesh";
 
 /** The endpoints of one service name, whether or not the service is known. */
 interface Shares {

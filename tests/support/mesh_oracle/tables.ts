@@ -5,6 +5,7 @@ import { EndpointIndex } from "./endpoints.ts";
 import { MultiMap, NetworkMap } from "./multi_map.ts";
 import { PolicyIndex } from "./policy_index.ts";
 import type {
+  Candidate,
   Endpoint,
   MeshView,
   Policy,
@@ -12,7 +13,7 @@ import type {
   ServiceKey,
   Workload,
   WorkloadInfo,
-} from "./types.ts";
+} from "#mesh";
 
 export function serviceKeyOf(service: Service): ServiceKey {
   return `${service.namespace}/${service.hostname}`;
@@ -129,6 +130,23 @@ export class Tables implements Omit<MeshView, "epoch"> {
 
   endpointsOf(service: Service): readonly Endpoint[] {
     return this.#endpoints.of(service);
+  }
+
+  candidatesOf(service: Service): readonly Candidate[] {
+    return this.endpointsOf(service).map((endpoint) => {
+      const workload = this.#workloads.get(endpoint.workloadUid)!;
+      const { capacity, network, node, clusterId, locality, workloadIps, hostname } = workload;
+      return {
+        endpoint,
+        capacity,
+        network,
+        node,
+        clusterId,
+        locality,
+        hasAddress: workloadIps.length > 0 || hostname !== "",
+        hasGateway: workload.networkGateway !== undefined,
+      };
+    });
   }
 
   named(

@@ -1,6 +1,6 @@
 import { type Cidr, Ip } from "#values";
 import { MultiMap } from "./multi_map.ts";
-import type { CidrVip, Service } from "./types.ts";
+import type { CidrVip, Service } from "#mesh";
 
 /** The ranges of one network that have one family and one length, by their masked base. */
 interface Stratum {

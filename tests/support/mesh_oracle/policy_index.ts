@@ -1,4 +1,4 @@
-import type { Policy, Workload } from "./types.ts";
+import type { Policy, Workload } from "#mesh";
 
 interface Applied {
   readonly policies: readonly Policy[];

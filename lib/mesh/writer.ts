@@ -1,0 +1,319 @@
+import { BinaryWriter } from "@bufbuild/protobuf/wire";
+import { Batch, type Written } from "./batch.ts";
+import { sameContent } from "./equal.ts";
+import type { Heap } from "./heap.ts";
+import { type IndexKeys, serviceKeyOf, serviceKeys, stratumOf, workloadKeys } from "./keys.ts";
+import { FLAG_LOCAL, HEADER_WORDS, KIND, type Kind, ROOT_SLOT } from "./memory.ts";
+import { PolicyBook } from "./policy_book.ts";
+import type { ArenaView } from "./reader.ts";
+import type { Commit, Policy, Service, Workload } from "./types.ts";
+import { Index, PART, type Part, PARTS_COUNT, writeList } from "./world.ts";
+
+/** The parts that are indexes of workloads and services. */
+const INDEX_PARTS = [
+  PART.uid,
+  PART.address,
+  PART.info,
+  PART.workloadHostname,
+  PART.service,
+  PART.serviceHostname,
+  PART.vip,
+  PART.range,
+  PART.endpoints,
+] as const;
+/** Where a workload that is written again counts as the latest; elsewhere it keeps its place. */
+const RANKED_PARTS: readonly Part[] = [PART.address, PART.info, PART.workloadHostname];
+/** How much of the memory may be filled; the rest is for tables that grow and for what is still being read. */
+const FILLED_RATIO_MAX = 0.75;
+
+/** Indexes of workloads and services, and which kinds of range there are. */
+class World {
+  readonly indexes: ReadonlyMap<Part, Index>;
+  readonly strata = new Map<number, number>();
+  readonly strataId: number;
+  #strataChanged = true;
+
+  constructor(private readonly heap: Heap) {
+    this.indexes = new Map(INDEX_PARTS.map((part) => [part, new Index(heap)]));
+    this.strataId = heap.newId();
+  }
+
+  index(part: Part): Index {
+    return this.indexes.get(part)!;
+  }
+
+  countStrata(service: Service | undefined, by: 1 | -1): void {
+    for (const { cidr } of service?.cidrVips ?? []) {
+      const stratum = stratumOf(cidr);
+      const count = (this.strata.get(stratum) ?? 0) + by;
+      if (count <= 0) this.strata.delete(stratum);
+      else this.strata.set(stratum, count);
+      if (count === 0 || (count === 1 && by === 1)) this.#strataChanged = true;
+    }
+  }
+
+  applyAdded(): void {
+    for (const index of this.indexes.values()) index.applyAdded();
+    if (!this.#strataChanged) return;
+    this.#strataChanged = false;
+    writeList(this.heap, this.strataId, [...this.strata.keys()], 0);
+  }
+
+  applyDropped(): void {
+    for (const index of this.indexes.values()) index.applyDropped();
+  }
+
+  retire(): void {
+    for (const { table } of this.indexes.values()) table.retire();
+    this.heap.retire(this.strataId);
+  }
+}
+
+/** What a commit will do once readers can already find everything that it adds. */
+interface Plan {
+  readonly world: World;
+  readonly flips: (readonly [number, number])[];
+  readonly retired: number[];
+  /** Records that stay as they are, in a world that is written anew. */
+  readonly kept: Set<number>;
+}
+
+/** The one who writes: batches become records, records become findable, in an order that never misleads a reader. */
+export class ArenaWriter {
+  #world: World;
+  #rootId = 0;
+  readonly #book: PolicyBook;
+  #batch: Batch;
+
+  constructor(private readonly heap: Heap, private readonly view: ArenaView) {
+    this.#book = new PolicyBook(heap);
+    this.#world = new World(heap);
+    this.#batch = this.#newBatch();
+    this.#world.applyAdded();
+    this.#flipRoot(this.#world, true);
+    heap.settle();
+  }
+
+  get batch(): Batch {
+    return this.#batch;
+  }
+
+  /** Whether what is written since the last commit, and one resource of so many bytes more, has room. */
+  hasRoom(bytes: number): boolean {
+    const { heap } = this;
+    return heap.use.pageBytes + this.#batch.weightBytes + bytes <= heap.bytesMax * FILLED_RATIO_MAX;
+  }
+
+  commit(): Commit {
+    const batch = this.#batch;
+    const before = this.#world;
+    const world = batch.isCleared ? new World(this.heap) : before;
+    const plan: Plan = { world, flips: [], retired: [], kept: new Set() };
+    const touched: string[] = [];
+    const moved = this.#planWorkloads(plan, touched);
+    this.#planServices(plan);
+    const policies = this.#planPolicies(plan);
+    world.applyAdded();
+    for (const [id, at] of plan.flips) this.heap.publish(id, at);
+    if (world !== before || policies.isWritten) this.#flipRoot(world, policies.isWritten);
+    world.applyDropped();
+    if (world !== before) before.retire();
+    for (const id of plan.retired) this.heap.retire(id);
+    this.#world = world;
+    this.#batch = this.#newBatch();
+    const { memory } = this.heap;
+    memory.epoch++;
+    this.heap.settle();
+    return {
+      epoch: memory.epoch,
+      policiesChanged: policies.isChanged || moved,
+      touched,
+    };
+  }
+
+  #newBatch(): Batch {
+    return new Batch({
+      workload: (uid) => this.view.workload(uid),
+      service: (key) => this.view.service(key),
+      hasPolicy: (key) => this.#book.has(key),
+    });
+  }
+
+  /** Whether policies may apply otherwise than before to somebody who was known. */
+  #planWorkloads(plan: Plan, touched: string[]): boolean {
+    let isRuledOtherwise = false;
+    for (const [uid, written] of this.#batch.workloads) {
+      const id = this.view.idOfWorkload(uid);
+      const before = this.view.records.workload(id);
+      const after = written?.value;
+      const isSame = sameContent(before, after);
+      if (!isSame) touched.push(uid);
+      if (!isSame && before !== undefined && after !== undefined) {
+        isRuledOtherwise ||= before.namespace !== after.namespace ||
+          !sameContent(before.authorizationPolicies, after.authorizationPolicies);
+      }
+      this.#planRecord(
+        plan,
+        KIND.workload,
+        { id, before, isSame, written },
+        (workload) => workloadKeys(workload, this.view.isLocal(workload)),
+      );
+    }
+    if (this.#batch.isCleared) {
+      for (const workload of this.view.workloads()) {
+        if (this.#batch.workloads.has(workload.uid)) continue;
+        touched.push(workload.uid);
+        plan.retired.push(this.view.idOfWorkload(workload.uid));
+      }
+    }
+    return isRuledOtherwise;
+  }
+
+  #planServices(plan: Plan): void {
+    const isFresh = plan.world !== this.#world;
+    for (const [key, written] of this.#batch.services) {
+      const id = this.view.idOfService(key);
+      const before = this.view.records.service(id);
+      if (!isFresh) plan.world.countStrata(before, -1);
+      plan.world.countStrata(written?.value, 1);
+      this.#planRecord(
+        plan,
+        KIND.service,
+        { id, before, isSame: sameContent(before, written?.value), written },
+        serviceKeys,
+      );
+    }
+    if (!this.#batch.isCleared) return;
+    for (const service of this.view.services()) {
+      const key = serviceKeyOf(service);
+      if (!this.#batch.services.has(key)) plan.retired.push(this.view.idOfService(key));
+    }
+  }
+
+  /**
+   * A value that says what is already known keeps its record, so that whoever kept the object that it was decoded to (a
+   * connection's row, a cache) still holds the current one.
+   */
+  #planRecord<V extends Workload | Service>(
+    plan: Plan,
+    kind: Kind,
+    what: {
+      readonly id: number;
+      readonly before: V | undefined;
+      readonly isSame: boolean;
+      readonly written: Written<V> | undefined;
+    },
+    keysOf: (value: V) => IndexKeys,
+  ): void {
+    const { world, flips, retired } = plan;
+    const { id, before, isSame, written } = what;
+    const isFresh = world !== this.#world;
+    const keysBefore = before === undefined || isFresh ? [] : keysOf(before);
+    if (written === undefined) {
+      for (const [part, hash] of keysBefore) world.index(part).drop(hash, id);
+      if (id !== 0) retired.push(id);
+      return;
+    }
+    let nowId = id;
+    if (!isSame) {
+      // A world that is written anew must not show through the old one, so its records have ids of their own.
+      nowId = id === 0 || isFresh ? this.heap.newId() : id;
+      if (nowId !== id && id !== 0) retired.push(id);
+      const at = this.#writeRecord(nowId, kind, written.bytes, written.isLocal);
+      if (nowId === id) flips.push([id, at]);
+      else this.heap.publish(nowId, at);
+      this.view.records.rememberAt(at, written.value);
+    }
+    const isHeld = new Set(keysBefore.map(keyText));
+    const keys = keysOf(written.value);
+    for (const key of keys) {
+      const [part, hash] = key;
+      if (!isHeld.delete(keyText(key)) || RANKED_PARTS.includes(part)) {
+        world.index(part).add(hash, nowId);
+      }
+    }
+    for (const key of keysBefore) {
+      if (isHeld.has(keyText(key))) world.index(key[0]).drop(key[1], id);
+    }
+  }
+
+  #writeRecord(id: number, kind: Kind, bytes: Uint8Array, isLocal: boolean): number {
+    const at = this.heap.allocate(id, kind, bytes.length, {
+      count: bytes.length,
+      flags: isLocal ? FLAG_LOCAL : 0,
+    });
+    this.heap.memory.bytes.set(bytes, (at + HEADER_WORDS) * 4);
+    return at;
+  }
+
+  #planPolicies(plan: Plan): { readonly isWritten: boolean; readonly isChanged: boolean } {
+    const writes = this.#batch.policies;
+    const book = this.#book;
+    const { isCleared } = this.#batch;
+    if (writes.size === 0 && !isCleared) return { isWritten: false, isChanged: false };
+    const gone = isCleared ? [...book.keys()].filter((key) => !writes.has(key)) : [];
+    let isChanged = gone.length > 0;
+    const known = new Map([...writes.keys()].map((key) => [key, book.idOf(key)]));
+    for (const key of gone) plan.retired.push(book.idOf(key));
+    if (isCleared) book.clear();
+    for (const [key, written] of writes) {
+      let id = known.get(key)!;
+      const before = id === 0 ? undefined : this.view.records.policy(id);
+      const isSame = sameContent(before, written?.value);
+      if (!isSame) {
+        isChanged = true;
+        if (id !== 0) plan.retired.push(id);
+      }
+      book.remove(key);
+      if (written === undefined) continue;
+      if (!isSame) id = this.#writePolicy(written);
+      book.put(written.value, id);
+    }
+    return { isWritten: true, isChanged };
+  }
+
+  #writePolicy(written: Written<Policy>): number {
+    const { value, bytes, isLocal } = written;
+    const id = this.heap.newId();
+    const at = this.#writeRecord(id, KIND.policy, underKey(value.key, bytes), isLocal);
+    this.heap.publish(id, at);
+    this.view.records.rememberAt(at, value);
+    return id;
+  }
+
+  /** A new root, which shows a fresh world, or fresh policies, at once. */
+  #flipRoot(world: World, hasNewPolicies: boolean): void {
+    const { heap } = this;
+    const { memory } = heap;
+    const id = heap.newId();
+    const at = heap.allocate(id, KIND.root, PARTS_COUNT * 4, { count: PARTS_COUNT });
+    const parts = memory.words.subarray(at + HEADER_WORDS, at + HEADER_WORDS + PARTS_COUNT);
+    let retirePolicies = () => {};
+    const before = this.#rootId;
+    if (before !== 0) {
+      const first = memory.at(before) + HEADER_WORDS;
+      parts.set(memory.words.subarray(first, first + PARTS_COUNT));
+    }
+    for (const [part, index] of world.indexes) parts[part] = index.table.id;
+    parts[PART.strata] = world.strataId;
+    if (hasNewPolicies) {
+      retirePolicies = this.#book.detach();
+      for (const [part, partId] of this.#book.build()) parts[part] = partId;
+    }
+    heap.publish(id, at);
+    Atomics.store(memory.control, ROOT_SLOT, id);
+    this.#rootId = id;
+    retirePolicies();
+    if (before !== 0) heap.retire(before);
+  }
+}
+
+function keyText([part, hash]: IndexKeys[number]): number {
+  // A hash has 32 bits, so both have room in a number.
+  return part * 0x100000000 + hash;
+}
+
+/** The record of a policy begins with its resource name, which the message does not have. */
+function underKey(key: string, bytes: Uint8Array): Uint8Array {
+  return new BinaryWriter().string(key).raw(bytes).finish();
+}

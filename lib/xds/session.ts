@@ -1,0 +1,362 @@
+import { create, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
+import { AuthorizationSchema } from "#proto/authorization_pb.ts";
+import { AddressSchema } from "#proto/workload_pb.ts";
+import {
+  type DeltaDiscoveryRequest,
+  DeltaDiscoveryRequestSchema,
+  type NodeSchema,
+} from "#proto/xds_pb.ts";
+import { type Decoded, type Policy, type Service, Wire, type Workload } from "#mesh";
+import { Demands } from "./demands.ts";
+import { type Moment, TypeRecord, type TypeStatus } from "./status.ts";
+import type { WireResource, WireResponse } from "./wire_response.ts";
+
+export type ResourceType = "address" | "authorization";
+
+/** In the order of the subscriptions (behaviour.md 3.3). */
+export const TYPE_URLS: Readonly<Record<ResourceType, string>> = {
+  address: "type.googleapis.com/istio.workload.Address",
+  authorization: "type.googleapis.com/istio.security.Authorization",
+};
+const TYPES = Object.keys(TYPE_URLS) as readonly ResourceType[];
+
+/** What a resource makes of the mesh. */
+export type Change =
+  | { readonly set: "workload"; readonly value: Workload }
+  | { readonly set: "service"; readonly value: Service }
+  | { readonly set: "policy"; readonly value: Policy };
+
+export interface SessionOptions {
+  readonly node: MessageInitShape<typeof NodeSchema>;
+  readonly onDemand: boolean;
+}
+
+/** How much of what was refused is told: istiod reads 4 MiB, a person less. */
+const NACK_CHARS_MAX = 16_384;
+/** Names asked for in one request where a single one was too large: at most some 0.5 MB of uids. */
+const NAMES_PER_REQUEST = 5_000;
+
+/** One subscription, over all streams. */
+interface Subscription {
+  readonly type: ResourceType;
+  readonly record: TypeRecord;
+  /** Everything of this type that we hold: name to version. */
+  readonly versions: Map<string, string>;
+  /** The next response says everything there is: what it does not name is gone. */
+  isSnapshotDue: boolean;
+  wasAcked: boolean;
+}
+
+/**
+ * Our half of delta ADS (behaviour.md 3.3 to 3.9) as a machine: messages in, messages and changes out; it neither waits
+ * nor sends nor knows the mesh. One stream after another runs through it.
+ */
+export class Session {
+  readonly #options: SessionOptions;
+  readonly #subscriptions: Readonly<Record<ResourceType, Subscription>>;
+  readonly #demands = new Demands();
+  /** Resources listed on a stream that istiod ended because that was too long a message; it will not take more. */
+  #tooManyNames = Infinity;
+  #listedCount = 0;
+  #hasStream = false;
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    this.#subscriptions = {
+      address: newSubscription("address"),
+      authorization: newSubscription("authorization"),
+    };
+  }
+
+  /** A stream begins: what is sent first, in order (3.2, 3.3, 3.7). */
+  open(): DeltaDiscoveryRequest[] {
+    this.#hasStream = true;
+    const heldCount = this.#heldCount();
+    const isListing = heldCount < this.#tooManyNames;
+    this.#listedCount = isListing ? heldCount : 0;
+    const requests = TYPES.map((type) => this.#subscribe(type, isListing));
+    return isListing || !this.#options.onDemand ? requests : [...requests, ...this.#askAgain()];
+  }
+
+  /** The stream is over; nothing is forgotten. `error` is the server's status, if it gave one. */
+  closed(error?: { readonly code: number; readonly details: string }): void {
+    this.#hasStream = false;
+    if (this.#listedCount > 0 && error !== undefined && isTooLarge(error)) {
+      this.#tooManyNames = Math.min(this.#tooManyNames, this.#listedCount);
+    }
+    this.#listedCount = 0;
+  }
+
+  /** Whether istiod did not take the list of what we hold, so that everything is sent again. */
+  get isListTooLong(): boolean {
+    return this.#heldCount() >= this.#tooManyNames;
+  }
+
+  /** A response, to be worked through in order and to its end before the next one. */
+  receive(response: WireResponse): Push {
+    this.#listedCount = 0;
+    const type = TYPES.find((each) => TYPE_URLS[each] === response.typeUrl);
+    return new Push(response, type && this.#subscriptions[type], this.#demands);
+  }
+
+  /**
+   * Somebody waits for an address (3.8, 18.7): a request if nobody waited for it before and a stream is there to ask on;
+   * without one the next stream asks. False if it cannot be asked for.
+   */
+  demand(name: string, monotonicMs: number): DeltaDiscoveryRequest | boolean {
+    if (!this.#options.onDemand) return false;
+    const added = this.#demands.add(name, monotonicMs);
+    if (added === "full") return false;
+    if (added === "waiting" || !this.#hasStream) return true;
+    return request("address", { resourceNamesSubscribe: [name] });
+  }
+
+  /** Names that nobody answered in time. */
+  expire(monotonicMs: number): string[] {
+    return this.#demands.expire(monotonicMs);
+  }
+
+  get demandsCount(): number {
+    return this.#demands.size;
+  }
+
+  /** Once true, always true (3.9). */
+  get isReady(): boolean {
+    const { address, authorization } = this.#subscriptions;
+    return authorization.wasAcked && (address.wasAcked || this.#options.onDemand);
+  }
+
+  status(): TypeStatus[] {
+    return TYPES.map((type) => {
+      const { record, versions } = this.#subscriptions[type];
+      return record.status(versions.size);
+    });
+  }
+
+  /** What is counted of a subscription, and how much of it we hold. */
+  recordOf(type: ResourceType): { readonly record: TypeRecord; readonly resources: number } {
+    const { record, versions } = this.#subscriptions[type];
+    return { record, resources: versions.size };
+  }
+
+  #heldCount(): number {
+    return TYPES.reduce((sum, type) => sum + this.#subscriptions[type].versions.size, 0);
+  }
+
+  #subscribe(type: ResourceType, isListing: boolean): DeltaDiscoveryRequest {
+    const subscription = this.#subscriptions[type];
+    const isOnDemand = type === "address" && this.#options.onDemand;
+    const everything = isOnDemand ? ["*"] : [];
+    // Told of nothing, istiod cannot tell what is gone: the first answer is all there is.
+    subscription.isSnapshotDue = !isListing && !isOnDemand;
+    const listed = isListing ? [...subscription.versions] : [];
+    const waiting = isOnDemand ? Array.from(this.#demands.names(), (name) => [name, ""]) : [];
+    return request(type, {
+      node: this.#options.node,
+      // Both lists with everything: nothing yet, we will ask.
+      resourceNamesSubscribe: everything,
+      resourceNamesUnsubscribe: everything,
+      initialResourceVersions: Object.fromEntries([...waiting, ...listed]),
+    });
+  }
+
+  /** In on-demand mode istiod sends what is asked for only, so that what we hold is asked for by name. */
+  #askAgain(): DeltaDiscoveryRequest[] {
+    const names = [...this.#subscriptions.address.versions.keys()];
+    const requests: DeltaDiscoveryRequest[] = [];
+    for (let start = 0; start < names.length; start += NAMES_PER_REQUEST) {
+      const resourceNamesSubscribe = names.slice(start, start + NAMES_PER_REQUEST);
+      requests.push(request("address", { resourceNamesSubscribe }));
+    }
+    return requests;
+  }
+}
+
+/** One response on its way into the mesh: `take` each of its resources, then the removals, then `finish`. */
+export class Push {
+  readonly type: ResourceType | undefined;
+  readonly #response: WireResponse;
+  readonly #subscription: Subscription | undefined;
+  readonly #demands: Demands;
+  /** Refused by what they say, and for being unreadable; in this order they are told. */
+  readonly #refused: string[] = [];
+  readonly #unreadable: string[] = [];
+  readonly #answered: string[] = [];
+  /** Names in a snapshot; undefined if the response is none. */
+  readonly #mentioned: Set<string> | undefined;
+  #resourcesCount = 0;
+  #bytesCount = 0;
+
+  constructor(response: WireResponse, subscription: Subscription | undefined, demands: Demands) {
+    this.type = subscription?.type;
+    this.#response = response;
+    this.#subscription = subscription;
+    this.#demands = demands;
+    if (subscription?.isSnapshotDue) this.#mentioned = new Set();
+  }
+
+  /** The resource as a change of the mesh; undefined if it was rejected, or means nothing to us. */
+  take(resource: WireResource): Change | undefined {
+    const { name, version, payload } = resource;
+    this.#resourcesCount++;
+    this.#bytesCount += payload?.length ?? 0;
+    this.#answer(name);
+    for (const alias of resource.aliases) this.#answer(alias);
+    if (this.#subscription === undefined) return undefined;
+    this.#mentioned?.add(name);
+    const change = this.#decode(this.#subscription.type, resource);
+    if (change !== undefined) this.#subscription.versions.set(name, version);
+    return change;
+  }
+
+  /** What goes, after all resources were taken: names, in their order. */
+  removals(): readonly string[] {
+    const { removed } = this.#response;
+    const subscription = this.#subscription;
+    if (subscription === undefined) return [];
+    const unmentioned = this.#mentioned === undefined
+      ? []
+      : [...subscription.versions.keys()].filter((name) => !this.#mentioned!.has(name));
+    subscription.isSnapshotDue = false;
+    for (const name of removed) this.#answer(name);
+    const names = [...removed, ...unmentioned];
+    for (const name of names) subscription.versions.delete(name);
+    return names;
+  }
+
+  /** After the mesh has changed: the answer to istiod, and whose waiting has an end. */
+  finish(now: Moment): PushOutcome {
+    const { typeUrl, nonce } = this.#response;
+    const rejected = [...this.#refused, ...this.#unreadable];
+    const message = nackMessage(rejected);
+    if (this.#subscription !== undefined) {
+      const { record } = this.#subscription;
+      record.messagesReceived++;
+      record.resourcesReceived += this.#resourcesCount;
+      record.resourcesRejected += rejected.length;
+      record.bytesReceived += this.#bytesCount;
+      if (message === undefined) {
+        this.#subscription.wasAcked = true;
+        record.lastAckMs = now.wallMs;
+      } else {
+        record.lastNackMs = now.wallMs;
+        record.lastNackReason = message;
+      }
+    }
+    return {
+      reply: create(DeltaDiscoveryRequestSchema, {
+        typeUrl,
+        responseNonce: nonce,
+        ...(message !== undefined && { errorDetail: { code: 0, message } }),
+      }),
+      rejection: message,
+      rejectedCount: rejected.length,
+      answered: this.#answered,
+      resourcesCount: this.#resourcesCount,
+      bytesCount: this.#bytesCount,
+    };
+  }
+
+  #answer(name: string): void {
+    if (this.#demands.size > 0 && this.#demands.answer(name)) this.#answered.push(name);
+  }
+
+  #decode(type: ResourceType, resource: WireResource): Change | undefined {
+    const { name, payload, malformed } = resource;
+    if (payload === undefined) {
+      this.#unreadable.push(`${name}: ${malformed ? `decode: ${malformed}` : "no payload"}`);
+      return undefined;
+    }
+    let understood: Understood;
+    try {
+      understood = type === "address" ? addressOf(payload) : authorizationOf(payload, name);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#unreadable.push(`${name}: decode: ${reason}`);
+      return undefined;
+    }
+    if ("set" in understood) return understood;
+    this.#refused.push(`${name}: ${understood.rejected}`);
+    return undefined;
+  }
+}
+
+export interface PushOutcome {
+  /** The ACK, or the NACK. */
+  readonly reply: DeltaDiscoveryRequest;
+  /** What a NACK says; undefined for an ACK. */
+  readonly rejection: string | undefined;
+  readonly rejectedCount: number;
+  /** Demanded names that the response mentions, found or not. */
+  readonly answered: readonly string[];
+  readonly resourcesCount: number;
+  /** Sum of the resources' own messages. */
+  readonly bytesCount: number;
+}
+
+type Understood = Change | { readonly rejected: string };
+
+/** Throws the decoder's errors. */
+function addressOf(payload: Uint8Array): Understood {
+  const { type } = fromBinary(AddressSchema, payload, { readUnknownFields: false });
+  switch (type.case) {
+    case "workload":
+      return changeOf("workload", Wire.decodeWorkload(type.value));
+    case "service":
+      return changeOf("service", Wire.decodeService(type.value));
+    case undefined:
+      return { rejected: "an address that is neither a workload nor a service" };
+  }
+}
+
+function authorizationOf(payload: Uint8Array, name: string): Understood {
+  const message = fromBinary(AuthorizationSchema, payload, { readUnknownFields: false });
+  return changeOf("policy", Wire.decodeAuthorization(message, name));
+}
+
+function changeOf<Kind extends Change["set"], T>(
+  set: Kind,
+  decoded: Decoded<T>,
+): { readonly set: Kind; readonly value: T } | { readonly rejected: string } {
+  return "value" in decoded ? { set, value: decoded.value } : decoded;
+}
+
+function newSubscription(type: ResourceType): Subscription {
+  return {
+    type,
+    record: new TypeRecord(TYPE_URLS[type]),
+    versions: new Map(),
+    isSnapshotDue: false,
+    wasAcked: false,
+  };
+}
+
+function request(
+  type: ResourceType,
+  fields: MessageInitShape<typeof DeltaDiscoveryRequestSchema>,
+): DeltaDiscoveryRequest {
+  return create(DeltaDiscoveryRequestSchema, { typeUrl: TYPE_URLS[type], ...fields });
+}
+
+/** `name: reason` of each, joined with `; `, as far as there is room. */
+function nackMessage(rejected: readonly string[]): string | undefined {
+  if (rejected.length === 0) return undefined;
+  const told: string[] = [];
+  let charsCount = 0;
+  for (const each of rejected) {
+    charsCount += each.length;
+    if (told.length > 0 && charsCount > NACK_CHARS_MAX) break;
+    told.push(each.slice(0, NACK_CHARS_MAX));
+  }
+  const untold = rejected.length - told.length;
+  return told.join("; ") + (untold > 0 ? `; and ${untold} more` : "");
+}
+
+const RESOURCE_EXHAUSTED = 8;
+
+/** The words of grpc-go, which istiod speaks with: `grpc: received message larger than max (5000000 vs. 4194304)`. */
+function isTooLarge(
+  { code, details }: { readonly code: number; readonly details: string },
+): boolean {
+  return code === RESOURCE_EXHAUSTED && /larger than max/.test(details);
+}

@@ -1,0 +1,228 @@
+import type { Endpoint } from "#grpc";
+import type { Log } from "#log";
+import type { Commit, MeshWriter } from "#mesh";
+import type { Metrics } from "#metrics";
+import type { Clock, Rng, Timer } from "#system";
+import { apply } from "./apply.ts";
+import { DEMAND_TIMEOUT_MS } from "./demands.ts";
+import { type NodeFacts, nodeOf } from "./node.ts";
+import { Retry } from "./retry.ts";
+import { type Push, type PushOutcome, Session } from "./session.ts";
+import { LinkRecord, type Moment, type XdsStatus } from "./status.ts";
+import { type Ended, runStream, type Send, type Speaker } from "./stream.ts";
+import { readResponse } from "./wire_response.ts";
+import { XdsMetrics } from "./xds_metrics.ts";
+
+export interface XdsOptions {
+  readonly endpoint: Endpoint;
+  readonly node: NodeFacts;
+  /** Addresses are fetched when somebody asks for them (behaviour.md 3.8). */
+  readonly onDemand: boolean;
+  /** Owned by the watch. */
+  readonly writer: MeshWriter;
+  readonly clock: Clock;
+  readonly rng: Rng;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  /** After each commit; the view already shows it. A large response has several. */
+  readonly onCommit: (commit: Commit) => void;
+}
+
+/** A mesh that follows its control plane. Close it, or it keeps the process alive. */
+export interface XdsWatch extends AsyncDisposable {
+  /** Resolves once every subscription was answered and accepted (behaviour.md 3.9); never rejects. */
+  readonly ready: Promise<void>;
+  /**
+   * On demand: asks for `network/ip`, a workload's uid or `namespace/hostname`, and resolves when istiod has answered, to
+   * true: look again, it may still be unknown. False after DEMAND_TIMEOUT_MS, when too many names wait, when closed, and
+   * at once without on-demand mode. Never rejects.
+   */
+  demand(name: string): Promise<boolean>;
+  /** For the dump. */
+  status(): XdsStatus;
+}
+
+/**
+ * Follows a control plane over delta ADS (behaviour.md 3.1 to 3.10), for as long as it takes: whatever fails is logged,
+ * counted and tried again, and the mesh stays as it was.
+ */
+export function watchXds(options: XdsOptions): XdsWatch {
+  const follower = new XdsFollower(options);
+  follower.start();
+  return follower;
+}
+
+class XdsFollower implements XdsWatch {
+  readonly ready: Promise<void>;
+  readonly #options: XdsOptions;
+  readonly #session: Session;
+  readonly #link: LinkRecord;
+  readonly #metrics: XdsMetrics;
+  readonly #stop = new AbortController();
+  readonly #waiters = new Map<string, ((isAnswered: boolean) => void)[]>();
+  #log: Log;
+  #state: XdsStatus["state"] = "connecting";
+  #send: Send | undefined;
+  #running: Promise<void> = Promise.resolve();
+  #expiry: Timer | undefined;
+  #becomeReady: () => void;
+  #gotSomething = false;
+
+  constructor(options: XdsOptions) {
+    const { onDemand, node, metrics, clock } = options;
+    this.#options = options;
+    this.#log = options.log;
+    this.#session = new Session({ node: nodeOf(node), onDemand });
+    this.#link = new LinkRecord(this.#now());
+    this.#metrics = new XdsMetrics(metrics, this.#session, this.#link, () => clock.monotonicMs());
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.ready = promise;
+    this.#becomeReady = resolve;
+  }
+
+  start(): void {
+    this.#running = this.#run();
+  }
+
+  demand(name: string): Promise<boolean> {
+    if (this.#stop.signal.aborted) return Promise.resolve(false);
+    const asked = this.#session.demand(name, this.#options.clock.monotonicMs());
+    if (asked === false) return Promise.resolve(false);
+    if (asked !== true) this.#send?.(asked);
+    this.#expireLater();
+    return new Promise((resolve) => {
+      const waiting = this.#waiters.get(name);
+      if (waiting === undefined) this.#waiters.set(name, [resolve]);
+      else waiting.push(resolve);
+    });
+  }
+
+  status(): XdsStatus {
+    return {
+      address: this.#options.endpoint.url,
+      state: this.#state,
+      ready: this.#session.isReady,
+      ...this.#link.status(this.#now()),
+      demandsWaiting: this.#session.demandsCount,
+      types: this.#session.status(),
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    this.#expiry?.cancel();
+    await this.#running;
+    for (const name of [...this.#waiters.keys()]) this.#wake(name, false);
+    this.#metrics[Symbol.dispose]();
+  }
+
+  async #run(): Promise<void> {
+    const { endpoint, clock, rng, log } = this.#options;
+    const retry = new Retry(rng);
+    const stop = this.#stop.signal;
+    while (!stop.aborted) {
+      this.#state = "connecting";
+      this.#link.streams++;
+      this.#log = log.within({ name: "xds", fields: { id: this.#link.streams } });
+      this.#gotSomething = false;
+      const ended = await runStream(endpoint, clock, stop, (send) => this.#speaker(send));
+      this.#send = undefined;
+      this.#session.closed(ended.status);
+      this.#link.disconnected(this.#now(), stop.aborted ? undefined : ended.error);
+      if (stop.aborted) break;
+      const { reason, waitMs } = retry.after(ended.end, this.#gotSomething);
+      this.#metrics.terminated(reason);
+      this.#tellEnd(ended, reason, waitMs);
+      this.#state = "waiting";
+      await clock.sleep(waitMs, stop);
+    }
+    this.#state = "closed";
+  }
+
+  #speaker(send: Send): Speaker {
+    return {
+      open: () => {
+        const requests = this.#session.open();
+        this.#send = send;
+        return requests;
+      },
+      answered: () => {
+        this.#link.connected(this.#now());
+        this.#state = "connected";
+        this.#log.info?.("connected to the xds server", { address: this.#options.endpoint.url });
+      },
+      heard: async (message) => {
+        const reply = await this.#heard(message);
+        if (reply !== undefined) send(reply);
+      },
+    };
+  }
+
+  /** The answer; undefined if we were stopped before there was one. */
+  async #heard(message: Uint8Array): Promise<PushOutcome["reply"] | undefined> {
+    const { writer, clock, onCommit } = this.#options;
+    const response = readResponse(message);
+    this.#gotSomething = true;
+    const push = this.#session.receive(response);
+    if (push.type === undefined) {
+      this.#log.error?.("unknown xds type, ignored", { type: response.typeUrl.slice(0, 200) });
+    }
+    const stop = this.#stop.signal;
+    if (!await apply(response, push, { writer, clock, onCommit, stop })) return undefined;
+    const outcome = push.finish(this.#now());
+    this.#metrics.received(push.type, outcome);
+    this.#tellPush(push, outcome);
+    for (const name of outcome.answered) this.#wake(name, true);
+    if (this.#session.isReady) this.#becomeReady();
+    return outcome.reply;
+  }
+
+  #wake(name: string, isAnswered: boolean): void {
+    const waiting = this.#waiters.get(name) ?? [];
+    this.#waiters.delete(name);
+    for (const resolve of waiting) resolve(isAnswered);
+  }
+
+  /** One timer for all: whoever came first is due first. */
+  #expireLater(): void {
+    this.#expiry ??= this.#options.clock.after(DEMAND_TIMEOUT_MS / EXPIRY_CHECKS, () => {
+      this.#expiry = undefined;
+      for (const name of this.#session.expire(this.#options.clock.monotonicMs())) {
+        this.#log.warn?.("xds server did not answer a demand in time", { name });
+        this.#wake(name, false);
+      }
+      if (this.#session.demandsCount > 0 && !this.#stop.signal.aborted) this.#expireLater();
+    });
+  }
+
+  #tellPush(push: Push, { rejection, rejectedCount, resourcesCount }: PushOutcome): void {
+    if (rejection !== undefined) {
+      this.#log.warn?.("resources rejected", { rejected: rejectedCount, reasons: rejection });
+    }
+    this.#log.debug?.("xds response handled", { type: push.type, resources: resourcesCount });
+  }
+
+  #tellEnd({ error }: Ended, reason: string, waitMs: number): void {
+    if (this.#session.isListTooLong) {
+      this.#log.warn?.(
+        "xds server cannot read the list of what we hold, everything is sent again",
+        {
+          error,
+        },
+      );
+      return;
+    }
+    const fields = { reason, error, retryMs: Math.round(waitMs) };
+    if (reason === "Reconnect" || reason === "Complete") {
+      this.#log.debug?.("xds stream ended", fields);
+    } else this.#log.warn?.("xds stream failed", fields);
+  }
+
+  #now(): Moment {
+    const { clock } = this.#options;
+    return { wallMs: clock.nowMs(), monotonicMs: clock.monotonicMs() };
+  }
+}
+
+/** A demand is given up at most this part of its time too late. */
+const EXPIRY_CHECKS = 10;
