@@ -1,12 +1,13 @@
 /**
- * What a large mesh costs: 100,000 workloads in 10,000 services on 1,000 nodes, as istiod's bytes into the arena.
- * Run: deno run -A bench/mesh.ts [workloads]
+ * What a large mesh costs: 100,000 workloads in 10,000 services on 1,000 nodes, as istiod's bytes into the arena, while
+ * another thread looks things up. Run: deno run -A --v8-flags=--expose-gc bench/mesh.ts [workloads]
  * @module
  */
 import { create, toBinary } from "@bufbuild/protobuf";
 import { createMesh } from "#mesh";
 import { AddressSchema } from "#proto/workload_pb.ts";
 import { Ip } from "#values";
+import type { ReaderReport } from "./support/mesh_reader.ts";
 
 const WORKLOADS_COUNT = Number(Deno.args[0] ?? 100_000);
 const SERVICES_COUNT = Math.ceil(WORKLOADS_COUNT / 10);
@@ -75,9 +76,54 @@ function ipOf(index: number): Uint8Array {
   return Uint8Array.of(10, index >> 16, index >> 8, index);
 }
 
-function rssMib(): number {
+/** After a collection, if Deno was told to offer it. */
+function rssMib(field = "VmRSS"): number {
+  (globalThis as { gc?: () => void }).gc?.();
   const status = Deno.readTextFileSync("/proc/self/status");
-  return Number(/VmRSS:\s+(\d+)/.exec(status)![1]) / 1024;
+  return Number(new RegExp(`${field}:\\s+(\\d+)`).exec(status)![1]) / 1024;
+}
+
+/** All resources behind each other, as they are in one message. */
+class Message {
+  readonly #bytes: Uint8Array;
+  readonly #ends: Uint32Array;
+
+  constructor(readonly count: number, resource: (index: number) => Uint8Array) {
+    this.#ends = new Uint32Array(count + 1);
+    let bytes = new Uint8Array(count * 300);
+    for (let index = 0; index < count; index++) {
+      const each = resource(index);
+      const start = this.#ends[index]!;
+      if (start + each.length > bytes.length) {
+        const larger = new Uint8Array(bytes.length * 2);
+        larger.set(bytes);
+        bytes = larger;
+      }
+      bytes.set(each, start);
+      this.#ends[index + 1] = start + each.length;
+    }
+    this.#bytes = bytes.slice(0, this.#ends[count]);
+  }
+
+  get length(): number {
+    return this.#bytes.length;
+  }
+
+  at(index: number): Uint8Array {
+    return this.#bytes.subarray(this.#ends[index], this.#ends[index + 1]);
+  }
+}
+
+const libc = Deno.dlopen("libc.so.6", {
+  madvise: { parameters: ["pointer", "usize", "i32"], result: "i32" },
+});
+const MADV_DONTNEED = 4;
+
+function releasePages(buffer: SharedArrayBuffer, offset: number, length: number): void {
+  const pointer = Deno.UnsafePointer.of(new Uint8Array(buffer, offset, length));
+  if (libc.symbols.madvise(pointer, BigInt(length), MADV_DONTNEED) !== 0) {
+    throw new Error("Cannot release pages");
+  }
 }
 
 interface Load {
@@ -85,32 +131,36 @@ interface Load {
   readonly longestMs: number;
 }
 
-/** Hands resources over in slices, with a commit for each. */
-function push(resources: readonly Uint8Array[]): Load {
+/** One turn of the loop, so that the next slice does not stand behind the one before. */
+const turns = new MessageChannel();
+const turn = () =>
+  new Promise<void>((resolve) => {
+    turns.port1.onmessage = () => resolve();
+    turns.port2.postMessage(undefined);
+  });
+
+async function inSlices(count: number, take: (index: number) => void): Promise<Load> {
   const start = performance.now();
   let longestMs = 0;
-  for (let first = 0; first < resources.length; first += SLICE_COUNT) {
+  for (let first = 0; first < count; first += SLICE_COUNT) {
     const sliceStart = performance.now();
-    for (const bytes of resources.slice(first, first + SLICE_COUNT)) {
-      const reason = mesh.writer.upsertAddressBytes(bytes);
-      if (reason !== undefined) throw new Error(reason);
-    }
+    for (let index = first; index < Math.min(first + SLICE_COUNT, count); index++) take(index);
     mesh.writer.commit();
     longestMs = Math.max(longestMs, performance.now() - sliceStart);
+    await turn();
   }
   return { totalMs: performance.now() - start, longestMs };
 }
 
-function removeAll(names: readonly string[]): Load {
-  const start = performance.now();
-  let longestMs = 0;
-  for (let first = 0; first < names.length; first += SLICE_COUNT) {
-    const sliceStart = performance.now();
-    for (const name of names.slice(first, first + SLICE_COUNT)) mesh.writer.removeAddress(name);
-    mesh.writer.commit();
-    longestMs = Math.max(longestMs, performance.now() - sliceStart);
-  }
-  return { totalMs: performance.now() - start, longestMs };
+function push(message: Message): Promise<Load> {
+  return inSlices(message.count, (index) => {
+    const reason = mesh.writer.upsertAddressBytes(message.at(index));
+    if (reason !== undefined) throw new Error(reason);
+  });
+}
+
+function removeAll(names: readonly string[]): Promise<Load> {
+  return inSlices(names.length, (index) => void mesh.writer.removeAddress(names[index]!));
 }
 
 function lookup(what: string, count: number, look: (index: number) => unknown): void {
@@ -135,15 +185,41 @@ function mib(bytes: number): string {
   return `${(bytes / (1 << 20)).toFixed(1)} MiB`;
 }
 
-const resources: Uint8Array[] = [];
-for (let index = 0; index < SERVICES_COUNT; index++) resources.push(serviceBytes(index));
-for (let index = 0; index < WORKLOADS_COUNT; index++) resources.push(workloadBytes(index, 1));
-const wireBytes = resources.reduce((sum, bytes) => sum + bytes.length, 0);
-show("RSS with the resources as bytes", `${rssMib().toFixed(0)} MiB, of which ${mib(wireBytes)}`);
+const message = new Message(
+  SERVICES_COUNT + WORKLOADS_COUNT,
+  (index) =>
+    index < SERVICES_COUNT ? serviceBytes(index) : workloadBytes(index - SERVICES_COUNT, 1),
+);
+const mesh = createMesh({
+  localNode: "ip-10-0-1.eu-west-1.compute.internal",
+  releasePages,
+});
+const rssBefore = rssMib();
+show(
+  "RSS before, with the message",
+  `${rssBefore.toFixed(0)} MiB, of which ${mib(message.length)}`,
+);
+const reader = new Worker(new URL("./support/mesh_reader.ts", import.meta.url), { type: "module" });
+const heard = () =>
+  new Promise<ReaderReport>((resolve) => reader.onmessage = ({ data }) => resolve(data));
+reader.postMessage(mesh.lend());
+await heard();
+const rssWithReader = rssMib();
+show("RSS of a thread that reads", `${(rssWithReader - rssBefore).toFixed(0)} MiB`);
 
-const mesh = createMesh({ localNode: "ip-10-0-1.eu-west-1.compute.internal" });
-showLoad("push", push(resources));
+async function showReader(): Promise<void> {
+  reader.postMessage("report");
+  const { slowestUs, count } = await heard();
+  show("  slowest of other thread's look-ups", `${slowestUs.toFixed(0)} µs of ${count}`);
+}
+
+showLoad("push", await push(message));
 show("bytes per workload", (mesh.use.pageBytes / WORKLOADS_COUNT).toFixed(0));
+show("RSS that the push added", `${(rssMib() - rssWithReader).toFixed(0)} MiB`);
+show("RSS at its peak", `${rssMib("VmHWM").toFixed(0)} MiB`);
+const { heapUsed, heapTotal, external } = Deno.memoryUsage();
+show("JS heap used, reserved, external", [heapUsed, heapTotal, external].map(mib).join(", "));
+await showReader();
 
 const at = (index: number) =>
   mesh.view.workloadAt("", Ip.fromBytes(ipOf(index % WORKLOADS_COUNT))!);
@@ -162,12 +238,20 @@ lookup("serviceAt, warm", LOOKUPS_COUNT, (index) => mesh.view.serviceAt("", vip(
 const service = mesh.view.serviceAt("", vip(7))!;
 lookup("endpointsOf, warm", LOOKUPS_COUNT, () => mesh.view.endpointsOf(service));
 
-const changed = Array.from({ length: 1_000 }, (_, index) => workloadBytes(index * 7, 2));
-showLoad("1,000 updates", push(changed));
+lookup("candidatesOf, warm", LOOKUPS_COUNT, () => mesh.view.candidatesOf(service));
+
+const one = new Message(1, () => workloadBytes(7, 3));
+showLoad("1 update", await push(one));
+showLoad("1,000 updates", await push(new Message(1_000, (index) => workloadBytes(index * 7, 2))));
+await showReader();
 const names = mesh.view.workloads().map((workload) => workload.uid).concat(
   mesh.view.services().map((each) => `${each.namespace}/${each.hostname}`),
 );
 for (let round = 1; round <= 10; round++) {
-  showLoad(`round ${round}: remove all`, removeAll(names));
-  showLoad(`round ${round}: add all`, push(resources));
+  showLoad(`round ${round}: remove all`, await removeAll(names));
+  showLoad(`round ${round}: add all`, await push(message));
 }
+await showReader();
+show("RSS at its peak", `${rssMib("VmHWM").toFixed(0)} MiB`);
+reader.terminate();
+turns.port1.close();

@@ -16,8 +16,9 @@ export interface EndpointList {
   readonly healthy: readonly Candidate[];
   readonly allEndpoints: readonly Endpoint[];
   readonly healthyEndpoints: readonly Endpoint[];
-  /** By generation of the record, so that what did not change is not decoded again. */
-  readonly known: ReadonlyMap<number, Candidate | undefined>;
+  /** Of each workload that may serve it, in the same order, so that what did not change is not decoded again. */
+  readonly generations: readonly number[];
+  readonly candidates: readonly (Candidate | undefined)[];
 }
 
 /**
@@ -40,35 +41,57 @@ export class EndpointLists {
 
   /** `ids`: of all workloads that may serve it. */
   build(key: ServiceKey, epoch: number, ids: readonly number[]): EndpointList {
-    const before = (this.#young.get(key) ?? this.#old.get(key))?.known;
-    const known = new Map<number, Candidate | undefined>();
-    const all: Candidate[] = [];
-    for (const id of ids) {
-      const at = this.memory.at(id);
-      if (at === 0) continue;
-      const generation = this.memory.generationAt(at);
-      const candidate = before?.has(generation)
-        ? before.get(generation)
-        : this.#candidate(this.records.workload(id, false), key, all.at(-1)?.endpoint.ports);
-      known.set(generation, candidate);
-      if (candidate !== undefined) all.push(candidate);
-    }
+    const before = this.#young.get(key) ?? this.#old.get(key);
+    const generations = ids.map((id) => this.#generation(id));
+    const isSame = generations.length === before?.generations.length &&
+      generations.every((generation, index) => generation === before.generations[index]);
+    const list = isSame ? { ...before, epoch } : this.#fresh(key, epoch, ids, generations, before);
+    this.#keep(list);
+    return list;
+  }
+
+  #fresh(
+    key: ServiceKey,
+    epoch: number,
+    ids: readonly number[],
+    generations: readonly number[],
+    before: EndpointList | undefined,
+  ): EndpointList {
+    const known = new Map(
+      before?.generations.map((generation, index) => [generation, before.candidates[index]]),
+    );
+    let ports: PortMap | undefined;
+    const candidates = ids.map((id, index) => {
+      const generation = generations[index]!;
+      const candidate = known.has(generation)
+        ? known.get(generation)
+        : this.#candidate(this.records.workload(id, false), key, ports);
+      ports = candidate?.endpoint.ports ?? ports;
+      return candidate;
+    });
+    const all = candidates.filter((candidate) => candidate !== undefined);
     const healthy = all.filter(({ endpoint }) => endpoint.status === "Healthy");
-    const list: EndpointList = {
+    return {
       key,
       epoch,
       all,
       healthy,
       allEndpoints: all.map(({ endpoint }) => endpoint),
       healthyEndpoints: healthy.map(({ endpoint }) => endpoint),
-      known,
+      generations,
+      candidates,
     };
-    this.#keep(list);
-    return list;
+  }
+
+  /** 0 for what is gone. */
+  #generation(id: number): number {
+    const at = this.memory.at(id);
+    return at === 0 ? 0 : this.memory.generationAt(at);
   }
 
   #keep(list: EndpointList): void {
-    this.#youngCount += list.known.size - (this.#young.get(list.key)?.known.size ?? 0);
+    const replaced = this.#young.get(list.key)?.generations.length ?? 0;
+    this.#youngCount += list.generations.length - replaced;
     this.#young.set(list.key, list);
     if (this.#youngCount <= CANDIDATES_MAX) return;
     this.#old = this.#young;

@@ -1,11 +1,12 @@
 import { hashOf } from "./hash.ts";
 import type { Heap } from "./heap.ts";
 import type { Policy } from "./types.ts";
-import { Index, PART, writeList } from "./world.ts";
+import { PART, retireTable, writeList, writeTable } from "./world.ts";
 
 interface Entry {
   readonly id: number;
   readonly scope: Policy["scope"];
+  readonly keyHash: number;
   readonly namespaceHash: number;
 }
 
@@ -17,13 +18,11 @@ export type PolicyParts = ReadonlyMap<number, number>;
  * a root then shows all of that push at once, and records of policies never change under an id.
  */
 export class PolicyBook {
-  readonly #entries: Map<string, Entry>;
-  #tables: readonly Index[] = [];
+  readonly #entries = new Map<string, Entry>();
+  #tableIds: readonly number[] = [];
   #globalId = 0;
 
-  constructor(private readonly heap: Heap, entries: Iterable<readonly [string, Entry]> = []) {
-    this.#entries = new Map(entries);
-  }
+  constructor(private readonly heap: Heap) {}
 
   has(key: string): boolean {
     return this.#entries.has(key);
@@ -43,6 +42,7 @@ export class PolicyBook {
     this.#entries.set(policy.key, {
       id,
       scope: policy.scope,
+      keyHash: hashOf(policy.key),
       namespaceHash: hashOf(policy.namespace),
     });
   }
@@ -57,30 +57,39 @@ export class PolicyBook {
 
   /** New tables, beside those of before. */
   build(): PolicyParts {
-    const [byKey, byNamespace] = this.#tables = [new Index(this.heap), new Index(this.heap)];
+    const byKey = new Map<number, number[]>();
+    const byNamespace = new Map<number, number[]>();
     const global: number[] = [];
-    for (const [key, { id, scope, namespaceHash }] of this.#entries) {
-      byKey!.add(hashOf(key), id);
-      if (scope === "Namespace") byNamespace!.add(namespaceHash, id);
+    for (const { id, scope, keyHash, namespaceHash } of this.#entries.values()) {
+      push(byKey, keyHash, id);
+      if (scope === "Namespace") push(byNamespace, namespaceHash, id);
       if (scope === "Global") global.push(id);
     }
-    for (const index of this.#tables) index.applyAdded();
-    for (const index of this.#tables) index.applyDropped();
+    const [keyTable, namespaceTable] = this.#tableIds = [
+      writeTable(this.heap, byKey),
+      writeTable(this.heap, byNamespace),
+    ];
     this.#globalId = this.heap.newId();
     writeList(this.heap, this.#globalId, global, 0);
     return new Map([
-      [PART.policy, byKey!.table.id],
-      [PART.policyNamespace, byNamespace!.table.id],
+      [PART.policy, keyTable!],
+      [PART.policyNamespace, namespaceTable!],
       [PART.policyGlobal, this.#globalId],
     ]);
   }
 
   /** Takes the tables that `build` made last, to retire them once a root leads elsewhere. */
   detach(): () => void {
-    const [tables, globalId] = [this.#tables, this.#globalId];
+    const [tableIds, globalId] = [this.#tableIds, this.#globalId];
     return () => {
-      for (const { table } of tables) table.retire();
+      for (const tableId of tableIds) retireTable(this.heap, tableId);
       if (globalId !== 0) this.heap.retire(globalId);
     };
   }
+}
+
+function push(idsByHash: Map<number, number[]>, hash: number, id: number): void {
+  const ids = idsByHash.get(hash);
+  if (ids === undefined) idsByHash.set(hash, [id]);
+  else ids.push(id);
 }

@@ -140,7 +140,7 @@ function readRest(cursor: Cursor, tag: number, draft: Draft, isLocal: boolean): 
       draft.networkGateway = readGateway(cursor, "network_gateway");
       return true;
     case bytesTag(22):
-      readShare(cursor, draft);
+      readShare(cursor, draft, isLocal);
       return true;
     case bytesTag(23):
       draft.applicationTunnel = readTunnel(cursor);
@@ -168,7 +168,7 @@ function readRest(cursor: Cursor, tag: number, draft: Draft, isLocal: boolean): 
 }
 
 /** An entry of the map `services`: key = 1, value = 2. */
-function readShare(cursor: Cursor, draft: Draft): void {
+function readShare(cursor: Cursor, draft: Draft, isLocal: boolean): void {
   const end = cursor.length();
   let key = "";
   let ports: PortMap = new Map();
@@ -178,7 +178,7 @@ function readShare(cursor: Cursor, draft: Draft): void {
     else cursor.skip(tag);
   }
   cursor.close(end);
-  if (!key.includes("/")) reject(`service ${quoted(key)}, expected namespace/hostname`);
+  if (!isLocal && !key.includes("/")) reject(`service ${quoted(key)}, expected namespace/hostname`);
   draft.services.set(key as ServiceKey, ports);
 }
 

@@ -167,7 +167,8 @@ export interface WorkloadInfo {
 }
 
 /**
- * The mesh as the latest commit left it. Every call is synchronous; two calls in one turn see the same mesh.
+ * The mesh as the latest commit left it. Every call is synchronous. On the writer's thread two calls in one turn see the
+ * same mesh; elsewhere a commit may come between them.
  */
 export interface MeshView {
   /** Grows with every commit; what was looked up at another epoch may be stale. */

@@ -62,13 +62,8 @@ export class Table {
     if (this.#live * 8 < this.#memory.countAt(this.#at) && this.#used > 64) this.#rehash();
   }
 
-  /** Everything goes, the lists too; what the entries name stays. */
   retire(): void {
-    for (const { value } of this.#memory.slotsAt(this.#at)) {
-      const at = this.#memory.at(value);
-      if (at !== 0 && this.#memory.kindAt(at) === KIND.list) this.heap.retire(value);
-    }
-    this.heap.retire(this.id);
+    retireTable(this.heap, this.id);
   }
 
   get #memory(): Memory {
@@ -99,6 +94,31 @@ export function writeList(heap: Heap, id: number, items: readonly number[], spar
   const at = heap.allocate(id, KIND.list, (items.length + spare) * 4, { count: items.length });
   heap.memory.words.set(items, at + HEADER_WORDS);
   heap.publish(id, at);
+}
+
+/** A table that nobody will change, under a new id. */
+export function writeTable(heap: Heap, idsByHash: ReadonlyMap<number, readonly number[]>): number {
+  const { memory } = heap;
+  const tableId = heap.newId();
+  const capacity = Math.max(CAPACITY_MIN, Math.ceil(idsByHash.size / LOAD_MAX) + 1);
+  const at = heap.allocate(tableId, KIND.table, capacity * 8, { count: capacity });
+  for (const [hash, ids] of idsByHash) {
+    let value = ids[0]!;
+    if (ids.length > 1) writeList(heap, value = heap.newId(), ids, 0);
+    memory.setSlot(memory.emptySlotFor(at, hash), hash, value);
+  }
+  heap.publish(tableId, at);
+  return tableId;
+}
+
+/** Everything of it goes, its lists too; what its entries name stays. */
+export function retireTable(heap: Heap, tableId: number): void {
+  const { memory } = heap;
+  for (const { value } of memory.slotsAt(memory.at(tableId))) {
+    const at = memory.at(value);
+    if (at !== 0 && memory.kindAt(at) === KIND.list) heap.retire(value);
+  }
+  heap.retire(tableId);
 }
 
 /** What one commit changes in the entries of one hash. */
