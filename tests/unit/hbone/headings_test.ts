@@ -24,6 +24,14 @@ const WRITTEN: readonly (readonly [string, Baggage, string])[] = [
   ["nothing", {}, ""],
   ["no empty item", { namespace: "shop", region: "" }, "k8s.namespace.name=shop"],
   ["a job", { workloadName: "j", workloadType: "job" }, "k8s.job.name=j"],
+  ["no type that would smuggle an item", {
+    workloadName: "w",
+    workloadType: "x=1,cloud.region",
+  }, "k8s.deployment.name=w"],
+  ["no type that no header may carry", {
+    workloadName: "w",
+    workloadType: "a\r\nb",
+  }, "k8s.deployment.name=w"],
   [
     "no item that would smuggle another",
     { serviceName: "a,cloud.region=x", zone: "z" },

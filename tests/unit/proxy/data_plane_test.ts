@@ -7,7 +7,8 @@ import { Metrics } from "#metrics";
 import { DataPlane, type DataPlaneOptions } from "#proxy";
 import type { ByteStream } from "#stream";
 import { seededRng } from "#system";
-import type { Tls } from "#tls";
+import type { CertBundle, Tls } from "#tls";
+import { SpiffeId } from "#values";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
 import { at, ip, ports, service, workload } from "../route/world.ts";
@@ -24,6 +25,7 @@ const noTls: Tls = {
   client: () => Promise.reject(new Error("no TLS in this test")),
   server: () => Promise.reject(new Error("no TLS in this test")),
 };
+const WEB = SpiffeId.of("cluster.local", "shop", "web");
 const deny: Policy = {
   key: "shop/no",
   name: "no",
@@ -88,7 +90,11 @@ class World {
   readonly plane: DataPlane;
   #log = "";
 
-  constructor(options_: (clock: FakeClock) => DataPlaneOptions = options, taken?: number) {
+  constructor(
+    options_: (clock: FakeClock) => DataPlaneOptions = options,
+    taken?: number,
+    tls: Tls = noTls,
+  ) {
     if (taken !== undefined) this.kernel.takenPorts.add(taken);
     const hub = createLogHub({
       write: (bytes) => this.#log += new TextDecoder().decode(bytes),
@@ -106,7 +112,7 @@ class World {
       clock: this.clock,
       rng: seededRng(3),
       metrics: this.metrics,
-      tls: noTls,
+      tls,
       scope: (name) => hub.scope(name),
     });
   }
@@ -247,12 +253,38 @@ Deno.test("our own ports are refused from either side", async () => {
   await rejects(readText(loop), { kind: "reset" });
   const direct = world.kernel.connect(15006, at("10.7.0.1:5000"), at("10.1.0.5:15006"));
   await rejects(readText(direct), { kind: "reset" });
+  // An address of ours that no workload has: as passthrough it would come back to 15001 for ever.
+  const unknown = world.kernel.connect(15001, at("10.7.0.1:5000"), at("10.1.0.6:15001"));
+  await rejects(readText(unknown), { kind: "reset" });
   await world.clock.advance(0);
   deepStrictEqual(
     world.lines.map((line) => /warn\taccess\tconnection failed\t.*recursive call/.test(line)),
-    [true, true],
+    [true, true, true],
   );
   strictEqual(world.kernel.dialled.length, 0);
+});
+
+Deno.test("silent peers on 15008 do not keep others out: the oldest handshake makes room", async () => {
+  const shaking: ByteStream[] = [];
+  const world = await new World(options, undefined, {
+    client: noTls.client,
+    server: (stream) => {
+      shaking.push(stream);
+      return new Promise(() => {});
+    },
+  }).start();
+  world.port.post({ tell: "cert", identity: WEB, bundle: { identity: WEB } as CertBundle });
+  const connect = (port: number) =>
+    world.kernel.connect(15008, at(`10.7.0.1:${port}`), at("10.1.0.5:15008"));
+  const oldest = connect(1);
+  for (let port = 2; port <= 1_024; port++) connect(port);
+  await world.clock.advance(0);
+  strictEqual(shaking.length, 1_024);
+  const reset = rejects(readText(oldest), { kind: "reset" });
+  connect(1_025);
+  await reset;
+  await world.clock.advance(0);
+  strictEqual(shaking.length, 1_025, "the newest is served");
 });
 
 Deno.test("a connection that comes before its workload is known waits 5 s for it", async () => {

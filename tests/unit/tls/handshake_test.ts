@@ -276,6 +276,18 @@ test("server() refuses a peer that leaves in the middle, by FIN or by RST", asyn
   }
 });
 
+test("server() refuses at once a connection that was over before its handshake", async () => {
+  const [, near] = await tcpPair(HOST);
+  near.abort();
+  await near.closed;
+  const tls = createTls(realClock, { handshakeTimeoutMs: 60_000 });
+  const { failure } = refusalIn(await outcomeOf(tls.server(near, cart)));
+  deepStrictEqual(failure, {
+    kind: "tls_handshake",
+    cause: "the connection was closed before its handshake",
+  });
+});
+
 test("client() and server() refuse an unusable bundle, without quoting its key", async () => {
   const other = mintWorkload(CART, root);
   const broken = [
