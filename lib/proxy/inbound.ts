@@ -7,11 +7,12 @@ import { type Baggage, Headings, type IncomingTunnel, serveTunnels } from "#hbon
 import { display, type Log } from "#log";
 import type { Workload } from "#mesh";
 import { type Authority, type InboundPlan, planInbound } from "#route";
-import { type Arrival, type ByteStream, DialError, relay } from "#stream";
+import { type Arrival, type ByteStream, relay } from "#stream";
 import type { Peer } from "#tls";
-import { CONSEQUENCES, type Failure, type Ip, Refusal, SocketAddress } from "#values";
+import { CONSEQUENCES, type Failure, Refusal, SocketAddress } from "#values";
+import { dialFor } from "./dial.ts";
 import { baggageOf, hexOf } from "./outbound.ts";
-import { PROXY_LIMITS, type ProxyParts } from "./parts.ts";
+import type { ProxyParts } from "./parts.ts";
 import { ConnectionRecord, logEarlyDenial } from "./record.ts";
 
 /** What one inbound HBONE listener adds to the parts. */
@@ -129,7 +130,9 @@ async function deliver(tunnel: Tunnel): Promise<void> {
   const verdict = judge(parts, tunnel.log, workload, facts);
   try {
     if (!verdict.allowed) throw new Refusal({ kind: "denied", reason: verdict.reason });
-    await using application = await dialApplication(parts, plan.target, {
+    await using application = await dialFor(parts, plan.target, {
+      kind: "application_connect",
+      revoked: row.revoked,
       ...(seat.spoof ? { spoof: arrival.source.ip } : {}),
     });
     if (row.revoked.aborted) throw new Refusal(row.revoked.reason);
@@ -174,25 +177,6 @@ export function judge(
     log.warn?.("a policy that the workload lists is not loaded", { policy: key });
   }
   return verdict;
-}
-
-/** Rejects with a Refusal (application_connect). */
-export async function dialApplication(
-  parts: ProxyParts,
-  target: SocketAddress,
-  options: { readonly spoof?: Ip },
-) {
-  const { from } = parts.settings;
-  try {
-    return await parts.dialer.dial(target, {
-      timeoutMs: PROXY_LIMITS.connectTimeoutMs,
-      ...options,
-      ...(from === undefined ? {} : { from }),
-    });
-  } catch (error) {
-    if (!(error instanceof DialError)) throw error;
-    throw new Refusal({ kind: "application_connect", cause: error.message });
-  }
 }
 
 function openRecord(

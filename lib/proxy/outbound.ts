@@ -6,9 +6,10 @@ import { type Baggage, Headings } from "#hbone";
 import { display } from "#log";
 import { identityOf, type Workload } from "#mesh";
 import { type OutboundPlan, planOutbound } from "#route";
-import { type Arrival, type ByteStream, DialError, relay } from "#stream";
+import { type Arrival, type ByteStream, relay } from "#stream";
 import { type Failure, Refusal, SocketAddress, type SpiffeId } from "#values";
-import { PROXY_LIMITS, type ProxyParts } from "./parts.ts";
+import { dialFor } from "./dial.ts";
+import type { ProxyParts } from "./parts.ts";
 import { ConnectionRecord, logEarlyDenial } from "./record.ts";
 
 export interface OutboundArrival {
@@ -109,18 +110,9 @@ async function openUpstream(
   traceId: string,
   revoked: AbortSignal,
 ): Promise<ByteStream> {
-  const { from } = parts.settings;
   switch (plan.kind) {
     case "tcp":
-      try {
-        return await parts.dialer.dial(plan.hop, {
-          timeoutMs: PROXY_LIMITS.connectTimeoutMs,
-          ...(from === undefined ? {} : { from }),
-        });
-      } catch (error) {
-        if (!(error instanceof DialError)) throw error;
-        throw new Refusal({ kind: "io", cause: error.message });
-      }
+      return await dialFor(parts, plan.hop, { kind: "io", revoked });
     case "hbone": {
       const identity = parts.local.identityOf(source);
       const client = SocketAddress.format(arrival.source);

@@ -7,7 +7,8 @@ import { display } from "#log";
 import { attributeService } from "#route";
 import { type Arrival, relay } from "#stream";
 import { Refusal, SocketAddress } from "#values";
-import { dialApplication, judge } from "./inbound.ts";
+import { dialFor } from "./dial.ts";
+import { judge } from "./inbound.ts";
 import { hexOf } from "./outbound.ts";
 import type { ProxyParts } from "./parts.ts";
 import { ConnectionRecord, logEarlyDenial } from "./record.ts";
@@ -76,11 +77,11 @@ async function deliver(
   const verdict = judge(parts, log, workload, facts);
   try {
     if (!verdict.allowed) throw new Refusal({ kind: "denied", reason: verdict.reason });
-    await using application = await dialApplication(
-      parts,
-      target,
-      spoof ? { spoof: arrival.source.ip } : {},
-    );
+    await using application = await dialFor(parts, target, {
+      kind: "application_connect",
+      revoked: row.revoked,
+      ...(spoof ? { spoof: arrival.source.ip } : {}),
+    });
     const { stream: downstream } = arrival;
     record.end(
       await relay({ downstream, upstream: application, meter: record, revoked: row.revoked }),

@@ -1,0 +1,41 @@
+import { type Dialer, DialError, type DialOptions } from "#stream";
+import { type Failure, Refusal, type SocketAddress } from "#values";
+import { PROXY_LIMITS, type ProxyParts } from "./parts.ts";
+
+type Dialed = Awaited<ReturnType<Dialer["dial"]>>;
+
+/**
+ * Connects to `target`; rejects with a Refusal of `kind`, or as soon as the connection's row is revoked with the reason of
+ * that: a drain does not wait for a host that never answers, and neither does the access line.
+ */
+export async function dialFor(
+  parts: ProxyParts,
+  target: SocketAddress,
+  { kind, revoked, ...options }: Pick<DialOptions, "spoof"> & {
+    readonly kind: "application_connect" | "io";
+    readonly revoked: AbortSignal;
+  },
+): Promise<Dialed> {
+  const { from } = parts.settings;
+  const dialing = parts.dialer.dial(target, {
+    timeoutMs: PROXY_LIMITS.connectTimeoutMs,
+    ...options,
+    ...(from === undefined ? {} : { from }),
+  });
+  const stopped = Promise.withResolvers<never>();
+  const onRevoked = () => {
+    stopped.reject(new Refusal(revoked.reason as Failure));
+    // What comes after all has nobody to serve.
+    dialing.then((stream) => stream.abort(), () => {});
+  };
+  if (revoked.aborted) onRevoked();
+  else revoked.addEventListener("abort", onRevoked);
+  try {
+    return await Promise.race([stopped.promise, dialing]);
+  } catch (error) {
+    if (!(error instanceof DialError)) throw error;
+    throw new Refusal({ kind, cause: error.message });
+  } finally {
+    revoked.removeEventListener("abort", onRevoked);
+  }
+}
