@@ -3,7 +3,7 @@ import { type ClientConnection, connect, Http2Error } from "#http2";
 import { type ByteStream, pipe, StreamError } from "#stream";
 import { realClock } from "#system";
 import { FakeClock } from "../../support/fake_clock.ts";
-import { fields, FLAG, frame, PREFACE, RawPeer, TYPE, uint32 } from "./raw_peer.ts";
+import { fields, FLAG, frame, PREFACE, RawPeer, TYPE, uint32 } from "../../support/h2_raw.ts";
 import { both, CLIENT_SETTINGS, NO_HEADERS, tcpStreams, tlsStreams } from "./support.ts";
 
 const HOST = "127.83.1.2";

@@ -3,7 +3,7 @@ import { type IncomingConnect, serve, type ServerConnection } from "#http2";
 import { type ByteStream, pipe } from "#stream";
 import { type Clock, realClock } from "#system";
 import { FakeClock } from "../../support/fake_clock.ts";
-import { CONNECT, fields, FLAG, frame, PREFACE, RawPeer, TYPE, uint32 } from "./raw_peer.ts";
+import { CONNECT, fields, FLAG, frame, PREFACE, RawPeer, TYPE, uint32 } from "../../support/h2_raw.ts";
 import { both, NO_HEADERS, SERVER_SETTINGS } from "./support.ts";
 
 const OPEN = FLAG.endHeaders;
