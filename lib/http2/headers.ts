@@ -176,7 +176,7 @@ function targetOf(
   }
   if (protocol !== undefined) {
     // RFC 8441, 4.
-    if (method !== "CONNECT") throw new Malformed(`:protocol with ${method}`);
+    if (method !== "CONNECT") throw new Malformed(`:protocol with ${quote(method)}`);
     if (!METHOD.test(protocol)) throw new Malformed(`illegal :protocol ${quote(protocol)}`);
     if (!pseudo.get(":authority")) throw new Malformed("no :authority with CONNECT");
   }
