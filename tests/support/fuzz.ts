@@ -13,6 +13,8 @@ export interface FuzzTarget {
   /** What inputs are made from; keep here what once was a finding. */
   readonly corpus: readonly Uint8Array[];
   readonly inputBytesMax?: number;
+  /** One input that takes longer, twice, is a finding. */
+  readonly inputMsMax?: number;
   /**
    * Tries one input and names what came of it, in few different words (say, the kind of error); a throw is a finding.
    * `rng` follows from the seed, for targets that have more to choose than bytes.
@@ -38,10 +40,11 @@ const INPUT_BYTES_MAX = 4_096;
 const LEARNED_MAX = 256;
 /** An outcome that never repeats would steer nothing: so many different ones are a mistake in the target. */
 const OUTCOMES_MAX = 1_000;
-/** One input that takes longer, and again when tried alone, is a finding; far above what a busy machine adds. */
+/** Far above what a busy machine adds to one input. */
 const INPUT_MS_MAX = 500;
 /** Tries for a smaller input that throws as well. */
 const SHRINK_TRIES_MAX = 2_000;
+const SHRINK_MS_MAX = 3_000;
 /** Bytes at which encodings change their mind. */
 const EDGES: readonly number[] = [0, 1, 0x0f, 0x1f, 0x20, 0x3f, 0x40, 0x7f, 0x80, 0xbf, 0xfe, 0xff];
 
@@ -104,13 +107,14 @@ class Finding extends Error {
 }
 
 function outcomeOf(target: FuzzTarget, input: Uint8Array, rngSeed: number): string | Finding {
+  const inputMsMax = target.inputMsMax ?? INPUT_MS_MAX;
   try {
     for (let attempt = 0; attempt < 2; attempt++) {
       const startMs = performance.now();
       const outcome = target.try(input, seededRng(rngSeed));
-      if (performance.now() - startMs < INPUT_MS_MAX) return outcome;
+      if (performance.now() - startMs < inputMsMax) return outcome;
     }
-    return new Finding(`took over ${INPUT_MS_MAX} ms, twice`, rngSeed);
+    return new Finding(`took over ${inputMsMax} ms, twice`, rngSeed);
   } catch (error) {
     return new Finding(String(error), rngSeed, error);
   }
@@ -118,10 +122,12 @@ function outcomeOf(target: FuzzTarget, input: Uint8Array, rngSeed: number): stri
 
 /** Cuts pieces out, large ones first, for as long as what is left is a finding too. */
 function shrunk(target: FuzzTarget, input: Uint8Array, rngSeed: number): Uint8Array {
+  const endMs = performance.now() + SHRINK_MS_MAX;
   let smallest = input;
   let tries = 0;
-  for (let bytes = input.length >>> 1; bytes >= 1; bytes >>>= 1) {
+  for (let bytes = Math.max(1, input.length >>> 1); bytes >= 1; bytes >>>= 1) {
     for (let at = 0; at < smallest.length && tries < SHRINK_TRIES_MAX; tries++) {
+      if (performance.now() > endMs) return smallest;
       const shorter = joined(smallest.subarray(0, at), smallest.subarray(at + bytes));
       if (outcomeOf(target, shorter, rngSeed) instanceof Finding) smallest = shorter;
       else at += bytes;
