@@ -1,23 +1,28 @@
-import type { ByteStream } from "#stream";
+import { type ByteStream, StreamError } from "#stream";
 import type { Clock } from "#system";
-import {
-  type ClientHttp2Session,
-  type ClientHttp2Stream,
-  connect as connectNode,
-  constants,
-  type OutgoingHttpHeaders,
-} from "node:http2";
+import { Connection } from "./connection.ts";
+import type { Role } from "./role.ts";
 import { Http2Error } from "./error.ts";
-import { headersOf, Session, sessionOptions } from "./session.ts";
-import { socketOf } from "./transport.ts";
-import { nameOf, type Tunnel } from "./tunnel.ts";
+import type { FloodKind } from "./flood.ts";
+import { Code, Fault, nameOf, STREAM_ID_MAX } from "./frames.ts";
+import type { HeaderBlock } from "./header_blocks.ts";
+import { validateResponse } from "./headers.ts";
+import type { HeaderField } from "./hpack.ts";
+import type { Tunnel } from "./tunnel.ts";
 import type { ClientConnection, ConnectAnswer, ConnectHead, Http2Settings } from "./types.ts";
 
 /** The server's preface is one small frame: a peer that has not sent it by then speaks something else. */
 const SETTINGS_TIMEOUT_MS = 5_000;
+/** Requests that wait for one of the peer's streams; the pool asks for no more than it allows. */
+const WAITING_MAX = 1_024;
+const STATUS_OK = 200;
+/** RFC 9110 section 5.1: what may be in a name, and what may not be in a value. */
+const NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
+// deno-lint-ignore no-control-regex
+const FORBIDDEN = /[\x00\r\n]/;
 
 /**
- * Starts the client's side on `stream` and owns it from here on: a failed start aborts it. Resolves when the peer's
+ * Starts the client's side on `stream` and owns it from here on: a failed start ends it. Resolves when the peer's
  * SETTINGS have come (behaviour.md 7.6); rejects with an Http2Error of kind `handshake`.
  */
 export async function connect(
@@ -25,127 +30,215 @@ export async function connect(
   settings: Http2Settings,
   clock: Clock,
 ): Promise<ClientConnection> {
-  let session: Session | undefined;
-  try {
-    const socket = socketOf(stream);
-    const node = connectNode("http://hbone", {
-      ...sessionOptions(settings),
-      createConnection: () => socket,
-    });
-    session = new Session(node, socket, stream, clock);
-    const connection = new Client(node, session);
-    await settled(node, session, settings, clock);
-    session.keepAlive(settings);
-    return connection;
-  } catch (error) {
-    if (session === undefined) stream.abort();
-    else session.destroy();
-    if (error instanceof Http2Error) throw error;
-    throw new Http2Error("handshake", `cannot start HTTP/2: ${messageOf(error)}`);
-  }
+  const client = new Client(stream, settings, clock);
+  await client.settled;
+  return client;
 }
 
-/** Waits until the session stands and the peer's first SETTINGS are in; either may come first. */
-function settled(
-  node: ClientHttp2Session,
-  session: Session,
-  settings: Http2Settings,
-  clock: Clock,
-): Promise<void> {
-  return new Promise((resolve, reject) => {
-    let missing = 2;
-    const step = () => {
-      if (--missing > 0) return;
-      timer.cancel();
-      resolve();
-    };
-    const timer = clock.after(SETTINGS_TIMEOUT_MS, () => {
-      const message = `the peer sent no SETTINGS within ${SETTINGS_TIMEOUT_MS} ms`;
-      reject(new Http2Error("handshake", message));
-    });
-    node.once("connect", () => {
-      // Sent right after the preface; without it a nested tunnel stalls (behaviour.md 19.2).
-      node.setLocalWindowSize(settings.connectionWindowBytes);
-      step();
-    });
-    node.once("remoteSettings", step);
-    session.closed.then((error) => {
-      timer.cancel();
-      const why = error === undefined ? "the peer closed the connection" : error.message;
-      reject(
-        new Http2Error("handshake", `the connection ended before the peer's SETTINGS: ${why}`),
-      );
-    });
-  });
+interface Asking {
+  readonly fields: readonly HeaderField[];
+  readonly resolve: (answer: ConnectAnswer) => void;
+  readonly reject: (error: Http2Error) => void;
+  tunnel: Tunnel | undefined;
+  stop: AbortSignal | undefined;
+  readonly onStop: () => void;
 }
 
-class Client implements ClientConnection {
+class Client implements ClientConnection, Role {
+  readonly isServer = false;
+  readonly settingsTimeoutMs = SETTINGS_TIMEOUT_MS;
   readonly closed: Promise<Error | undefined>;
+  readonly settled: Promise<void>;
+  #settle: () => void = () => {};
+  readonly #connection: Connection;
+  #lastId = -1;
   #goaway: string | undefined;
-  #closing = false;
-  #peerStreamsMax: number | undefined;
+  #hasSettings = false;
+  /** Requests that are sent and not answered, by stream. */
+  readonly #asking = new Map<number, Asking>();
+  /** Requests for which the peer has no stream left. */
+  readonly #waiting = new Set<Asking>();
 
-  constructor(
-    private readonly node: ClientHttp2Session,
-    private readonly session: Session,
-  ) {
-    this.closed = session.closed;
-    node.on("goaway", (code: number) => void (this.#goaway ??= nameOf(code)));
-    node.on("remoteSettings", (settings) => {
-      this.#peerStreamsMax = settings.maxConcurrentStreams;
+  constructor(stream: ByteStream, settings: Http2Settings, clock: Clock) {
+    const connection = new Connection(stream, settings, clock, this);
+    this.#connection = connection;
+    this.closed = connection.closed;
+    this.settled = new Promise((resolve, reject) => {
+      this.#settle = resolve;
+      this.closed.then((error) => {
+        const why = error?.message ?? "the peer closed the connection";
+        reject(new Http2Error("handshake", why));
+      });
     });
+    connection.start();
   }
 
   get usable(): boolean {
-    return !this.#closing && this.#goaway === undefined && !this.session.over;
+    const { isOpen, isClosing } = this.#connection;
+    return isOpen && !isClosing && this.#goaway === undefined && this.#lastId < STREAM_ID_MAX - 2;
   }
 
   get activeStreams(): number {
-    return this.session.activeStreams;
+    return this.#connection.tunnels.size + this.#waiting.size;
   }
 
   get peerStreamsMax(): number | undefined {
-    return this.#peerStreamsMax;
+    return this.#hasSettings ? this.#connection.peer.streamsMax ?? STREAM_ID_MAX : undefined;
+  }
+
+  get floodCounts(): ReadonlyMap<FloodKind, number> {
+    return this.#connection.guard.counts();
+  }
+
+  get roundTripMs(): number | undefined {
+    return this.#connection.liveness.roundTripMs;
   }
 
   request(head: ConnectHead, stop?: AbortSignal): Promise<ConnectAnswer> {
     return new Promise((resolve, reject) => {
       if (!this.usable) return reject(this.#unusable());
       if (stop?.aborted) return reject(new Http2Error("stream", "we gave the request up"));
-      let stream: ClientHttp2Stream;
-      try {
-        stream = this.node.request(nodeHeaders(head), { endStream: false });
-      } catch (error) {
-        return reject(new Http2Error("stream", `cannot send the request: ${messageOf(error)}`));
+      const fields = fieldsOf(head);
+      if (fields === undefined) {
+        return reject(new Http2Error("stream", "cannot send the request: an illegal header"));
       }
-      const tunnel = this.session.adopt(stream);
-      let answered = false;
-      const giveUp = () => {
-        reject(new Http2Error("stream", "we gave the request up"));
-        tunnel.abort();
+      const asking: Asking = {
+        fields,
+        resolve,
+        reject,
+        tunnel: undefined,
+        stop,
+        onStop: () => this.#giveUp(asking),
       };
-      stop?.addEventListener("abort", giveUp);
-      stream.once("response", (headers, _flags, raw?: readonly string[]) => {
-        stop?.removeEventListener("abort", giveUp);
-        answered = true;
-        resolve(answerOf(Number(headers[":status"]), raw ?? [], tunnel));
-      });
-      tunnel.closed.then(() => {
-        stop?.removeEventListener("abort", giveUp);
-        // An error with its trace for each tunnel that ends would cost 8 % of the new connections per second.
-        if (!answered) reject(this.#requestError(stream));
-      });
+      stop?.addEventListener("abort", asking.onStop);
+      if (this.#hasRoom()) return this.#ask(asking);
+      if (this.#waiting.size < WAITING_MAX) return void this.#waiting.add(asking);
+      this.#reject(asking, new Http2Error("closed", "too many requests wait for a stream"));
     });
   }
 
   close(): void {
-    this.#closing = true;
-    this.session.close();
+    this.#connection.isClosing = true;
+    this.#endIfDone();
   }
 
   destroy(): void {
-    this.#closing = true;
-    this.session.destroy();
+    this.#rejectWaiting(new Http2Error("closed", "the connection is closed"));
+    this.#connection.destroy();
+  }
+
+  settingsCame(): void {
+    this.#hasSettings = true;
+    this.#settle();
+    this.#askWaiting();
+  }
+
+  hasBeen(id: number): boolean {
+    return id % 2 === 1 && id <= this.#lastId;
+  }
+
+  headersCame({ id, fields, endStream }: HeaderBlock): void {
+    const connection = this.#connection;
+    const tunnel = connection.tunnels.get(id);
+    if (tunnel === undefined) {
+      if (!this.hasBeen(id)) {
+        throw new Fault(Code.protocolError, `HEADERS on stream ${id}, which never was`);
+      }
+      if (connection.receiver.isIgnored(id)) return;
+      throw new Fault(Code.streamClosed, `HEADERS on stream ${id}, which is over`);
+    }
+    const asking = this.#asking.get(id);
+    // Trailers: RFC 9113 section 8.5 has none in a tunnel.
+    if (asking === undefined || fields === undefined) {
+      const code = fields === undefined ? Code.enhanceYourCalm : Code.protocolError;
+      return connection.receiver.refuse(tunnel, code, "headers that do not belong here");
+    }
+    const { head, reason } = validateResponse(fields);
+    if (head === undefined) return connection.receiver.refuse(tunnel, Code.protocolError, reason);
+    if (head.status < 200) {
+      if (endStream) connection.receiver.refuse(tunnel, Code.protocolError, "1xx at the end");
+      return;
+    }
+    this.#asking.delete(id);
+    asking.stop?.removeEventListener("abort", asking.onStop);
+    tunnel.isAnswered = true;
+    connection.guard.answered();
+    if (endStream) connection.receiver.end(tunnel);
+    // Anything but 200 opened no tunnel: the stream ends here, whatever the peer goes on sending.
+    if (head.status !== STATUS_OK) tunnel.abort();
+    asking.resolve({ status: head.status, headers: head.headers, stream: tunnel });
+  }
+
+  goawayCame(lastId: number, code: number): void {
+    this.#goaway ??= nameOf(code);
+    this.#rejectWaiting(this.#unusable());
+    for (const [id, asking] of [...this.#asking]) {
+      if (id <= lastId) continue;
+      this.#asking.delete(id);
+      this.#reject(asking, this.#unusable());
+      asking.tunnel?.cut(new StreamError("reset", "the peer sent GOAWAY"));
+    }
+    this.#endIfDone();
+  }
+
+  tunnelEnded(tunnel: Tunnel): void {
+    const asking = this.#asking.get(tunnel.id);
+    if (asking !== undefined) {
+      this.#asking.delete(tunnel.id);
+      this.#reject(asking, this.#requestError(tunnel));
+    }
+    this.#askWaiting();
+    this.#endIfDone();
+  }
+
+  #hasRoom(): boolean {
+    return this.#connection.tunnels.size < (this.#connection.peer.streamsMax ?? Infinity);
+  }
+
+  #ask(asking: Asking): void {
+    const connection = this.#connection;
+    const id = this.#lastId + 2;
+    if (!connection.sendHeaders(id, asking.fields, false)) {
+      this.#reject(asking, new Http2Error("stream", "the peer takes no header list this large"));
+      return;
+    }
+    this.#lastId = id;
+    asking.tunnel = connection.open(id);
+    this.#asking.set(id, asking);
+  }
+
+  #askWaiting(): void {
+    for (const asking of this.#waiting) {
+      if (!this.usable || !this.#hasRoom()) return;
+      this.#waiting.delete(asking);
+      this.#ask(asking);
+    }
+  }
+
+  #giveUp(asking: Asking): void {
+    this.#waiting.delete(asking);
+    this.#reject(asking, new Http2Error("stream", "we gave the request up"));
+    if (asking.tunnel === undefined) return;
+    this.#asking.delete(asking.tunnel.id);
+    asking.tunnel.abort();
+  }
+
+  #reject(asking: Asking, error: Http2Error): void {
+    asking.stop?.removeEventListener("abort", asking.onStop);
+    asking.reject(error);
+  }
+
+  #rejectWaiting(error: Http2Error): void {
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const asking of waiting) this.#reject(asking, error);
+  }
+
+  #endIfDone(): void {
+    const connection = this.#connection;
+    if (!connection.isOpen || this.activeStreams > 0) return;
+    if (!connection.isClosing && this.#goaway === undefined) return;
+    connection.shut(Code.noError, new StreamError("reset", "the connection is closed"));
   }
 
   #unusable(): Http2Error {
@@ -155,37 +248,29 @@ class Client implements ClientConnection {
     return new Http2Error("closed", "the connection is closed");
   }
 
-  #requestError(stream: ClientHttp2Stream): Http2Error {
-    const code = stream.rstCode ?? constants.NGHTTP2_NO_ERROR;
-    if (this.session.over || this.session.error !== undefined) {
-      const why = this.session.error?.message ?? "the connection was closed";
+  #requestError(tunnel: Tunnel): Http2Error {
+    const { error, isOpen } = this.#connection;
+    if (tunnel.resetCode !== undefined) {
+      const kind = this.#goaway !== undefined && tunnel.resetCode === Code.refusedStream
+        ? "goaway"
+        : "stream";
+      return new Http2Error(kind, `the peer reset the request: ${nameOf(tunnel.resetCode)}`);
+    }
+    if (error !== undefined || !isOpen) {
+      const why = error?.message ?? "the connection was closed";
       return new Http2Error(this.#goaway === undefined ? "closed" : "goaway", why);
     }
-    // After GOAWAY, node resets the streams that the peer will not look at with REFUSED_STREAM.
-    if (this.#goaway !== undefined && code === constants.NGHTTP2_REFUSED_STREAM) {
-      return this.#unusable();
-    }
-    return new Http2Error("stream", `the peer reset the request: ${nameOf(code)}`);
+    return new Http2Error("stream", "the peer broke the protocol on the request");
   }
 }
 
-function answerOf(status: number, raw: readonly string[], tunnel: Tunnel): ConnectAnswer {
-  // Anything but 200 opened no tunnel: the stream ends here, whatever the peer goes on sending.
-  if (status !== constants.HTTP_STATUS_OK) tunnel.abort();
-  return { status, headers: headersOf(raw), stream: tunnel };
-}
-
-function nodeHeaders(head: ConnectHead): OutgoingHttpHeaders {
-  const headers: OutgoingHttpHeaders = {
-    ":method": "CONNECT",
-    ":authority": head.authority,
-  };
+function fieldsOf(head: ConnectHead): HeaderField[] | undefined {
+  const fields: HeaderField[] = [[":method", "CONNECT"], [":authority", head.authority]];
   for (const [name, values] of head.headers) {
-    headers[name] = values.length === 1 ? values[0] : [...values];
+    for (const value of values) fields.push([name, value]);
   }
-  return headers;
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  const isLegal = fields.every(([name, value], index) =>
+    (index < 2 || NAME.test(name)) && !FORBIDDEN.test(value)
+  );
+  return isLegal ? fields : undefined;
 }

@@ -1,8 +1,7 @@
 /**
  * HTTP/2 for CONNECT, client and server, over any ByteStream.
  *
- * Owns: the connection, its settings, flow control and limits. Behind this door is node:http2 for now. Never:
- * HBONE words. Runs on: every thread.
+ * Owns: the connection, its settings, flow control and limits. Never: HBONE words. Runs on: every thread.
  *
  * @module
  */
@@ -15,6 +14,8 @@ export type {
   IncomingConnect,
   ServerConnection,
 } from "./types.ts";
+export type { FloodKind } from "./flood.ts";
+export { WINDOW_GROWTH_BYTES_MAX } from "./window.ts";
 export { connect } from "./client.ts";
 export { serve } from "./server.ts";
 export { Http2Error } from "./error.ts";

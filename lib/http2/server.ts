@@ -1,16 +1,13 @@
-import type { ByteStream } from "#stream";
+import { type ByteStream, StreamError } from "#stream";
 import type { Clock } from "#system";
-import {
-  constants,
-  type IncomingHttpHeaders,
-  type OutgoingHttpHeaders,
-  performServerHandshake,
-  type ServerHttp2Session,
-  type ServerHttp2Stream,
-} from "node:http2";
-import { headersOf, Session, sessionOptions } from "./session.ts";
-import { socketOf } from "./transport.ts";
-import { reset, type Tunnel } from "./tunnel.ts";
+import { Connection } from "./connection.ts";
+import type { Role } from "./role.ts";
+import type { FloodKind } from "./flood.ts";
+import { Code, Fault, STREAM_ID_MAX } from "./frames.ts";
+import type { HeaderBlock } from "./header_blocks.ts";
+import { type RequestHead, validateRequest, validateTrailers } from "./headers.ts";
+import type { HeaderField } from "./hpack.ts";
+import type { Tunnel } from "./tunnel.ts";
 import type { Headers, Http2Settings, IncomingConnect, ServerConnection } from "./types.ts";
 
 /**
@@ -18,14 +15,11 @@ import type { Headers, Http2Settings, IncomingConnect, ServerConnection } from "
  * ever (behaviour.md 18.16). Long enough for a lossy network's retransmissions.
  */
 const SETTINGS_TIMEOUT_MS = 10_000;
-/** No `date` header: ours is not an answer that anybody caches. The declarations lack the option. */
-const UNDATED = { endStream: false, sendDate: false };
-/** RFC 9113 section 6.5.2: what a header counts beyond its name and value. */
-const HEADER_OVERHEAD_BYTES = 32;
+const STATUS_OK = 200;
 
 /**
- * Serves `stream` and owns it from here on. `onRequest` gets every request, whatever its method, except extended
- * CONNECT and header lists over the limit, which are reset; it must not throw. Nothing a peer sends throws.
+ * Serves `stream` and owns it from here on. `onRequest` gets every request, whatever its method, except malformed ones,
+ * extended CONNECT and header lists over the limit, which are reset; it must not throw. Nothing a peer sends throws.
  */
 export function serve(
   stream: ByteStream,
@@ -33,63 +27,136 @@ export function serve(
   clock: Clock,
   onRequest: (request: IncomingConnect) => void,
 ): ServerConnection {
-  const socket = socketOf(stream);
-  let node: ServerHttp2Session;
-  try {
-    // The types know http2.createServer's sockets only; any Duplex works.
-    node = performServerHandshake(
-      socket as Parameters<typeof performServerHandshake>[0],
-      sessionOptions(settings),
-    );
-  } catch (error) {
-    // The socket died before we came to it.
-    stream.abort();
-    return stillborn(error instanceof Error ? error : new Error(String(error)));
-  }
-  const session = new Session(node, socket, stream, clock);
-  node.setLocalWindowSize(settings.connectionWindowBytes);
-  const timer = clock.after(SETTINGS_TIMEOUT_MS, () => {
-    session.destroy(new Error(`the peer sent no SETTINGS within ${SETTINGS_TIMEOUT_MS} ms`));
-  });
-  node.once("remoteSettings", () => {
-    timer.cancel();
-    session.keepAlive(settings);
-  });
-  session.closed.then(() => timer.cancel());
-  node.on("stream", (arrived, pseudo, _flags, raw: readonly string[] = []) => {
-    const tunnel = session.adopt(arrived);
-    const code = refusedOutright(pseudo, raw, settings);
-    if (code === undefined) onRequest(new Incoming(arrived, pseudo, raw, tunnel));
-    else reset(arrived, code);
-  });
-  return new Server(session);
+  return new Server(stream, settings, clock, onRequest);
 }
 
-class Server implements ServerConnection {
+class Server implements ServerConnection, Role {
+  readonly isServer = true;
+  readonly settingsTimeoutMs = SETTINGS_TIMEOUT_MS;
   readonly closed: Promise<Error | undefined>;
+  readonly #connection: Connection;
+  readonly #incoming = new Map<number, Incoming>();
+  /** `drained`: the last stream is fixed, what comes above it is not looked at. */
+  #drain: "no" | "announced" | "drained" = "no";
 
-  constructor(private readonly session: Session) {
-    this.closed = session.closed;
+  constructor(
+    stream: ByteStream,
+    private readonly settings: Http2Settings,
+    clock: Clock,
+    private readonly onRequest: (request: IncomingConnect) => void,
+  ) {
+    this.#connection = new Connection(stream, settings, clock, this);
+    this.closed = this.#connection.closed;
+    this.#connection.start();
   }
 
   get activeStreams(): number {
-    return this.session.activeStreams;
+    return this.#connection.tunnels.size;
   }
 
-  /**
-   * In one step, with the last stream that we saw. The two of RFC 9113 section 6.8 are not to be had: nghttp2 drops every
-   * request after its first GOAWAY (measured), so that those between the two would wait for nothing.
-   */
+  get floodCounts(): ReadonlyMap<FloodKind, number> {
+    return this.#connection.guard.counts();
+  }
+
+  get roundTripMs(): number | undefined {
+    return this.#connection.liveness.roundTripMs;
+  }
+
+  /** In two steps (RFC 9113 section 6.8), so that no request on its way to us is lost. */
   drain(): void {
-    this.session.close();
+    const connection = this.#connection;
+    if (this.#drain !== "no" || !connection.isOpen) return;
+    this.#drain = "announced";
+    connection.isClosing = true;
+    connection.sendGoaway(STREAM_ID_MAX, Code.noError);
+    connection.liveness.afterRoundTrip(() => {
+      if (!connection.isOpen) return;
+      this.#drain = "drained";
+      connection.sendGoaway(connection.receiver.lastPeerId, Code.noError);
+      this.#endIfDone();
+    });
   }
 
   destroy(): void {
-    this.session.destroy();
+    this.#connection.destroy();
+  }
+
+  settingsCame(): void {}
+
+  hasBeen(id: number): boolean {
+    return id % 2 === 1 && id <= this.#connection.receiver.lastPeerId;
+  }
+
+  headersCame({ id, fields, endStream }: HeaderBlock): void {
+    const { tunnels, receiver } = this.#connection;
+    const tunnel = tunnels.get(id);
+    if (tunnel !== undefined) return this.#trailersCame(tunnel, fields, endStream);
+    if (id % 2 === 0) throw new Fault(Code.protocolError, `a request on stream ${id}`);
+    if (id <= receiver.lastPeerId) {
+      if (receiver.isIgnored(id)) return;
+      throw new Fault(Code.streamClosed, `HEADERS on stream ${id}, which is over`);
+    }
+    if (this.#drain === "drained") return;
+    receiver.lastPeerId = id;
+    if (tunnels.size >= (this.settings.concurrentStreamsMax ?? Infinity)) {
+      return receiver.refuseId(id, Code.refusedStream);
+    }
+    if (fields === undefined) return receiver.refuseId(id, Code.enhanceYourCalm);
+    const { head } = validateRequest(fields);
+    // RFC 8441 is not HBONE: we never announced it.
+    if (head === undefined || head.protocol !== undefined) {
+      return receiver.refuseId(id, Code.protocolError);
+    }
+    this.#open(id, head, endStream);
+  }
+
+  goawayCame(): void {
+    this.#endIfDone();
+  }
+
+  tunnelEnded(tunnel: Tunnel): void {
+    const incoming = this.#incoming.get(tunnel.id);
+    this.#incoming.delete(tunnel.id);
+    incoming?.gone();
+    this.#endIfDone();
+  }
+
+  #open(id: number, head: RequestHead, endStream: boolean): void {
+    const connection = this.#connection;
+    const tunnel = connection.open(id);
+    tunnel.promisedBytes = head.contentLength;
+    const incoming = new Incoming(head, tunnel, connection);
+    this.#incoming.set(id, incoming);
+    if (endStream) connection.receiver.end(tunnel);
+    if (!tunnel.isOver) this.onRequest(incoming);
+  }
+
+  #trailersCame(
+    tunnel: Tunnel,
+    fields: readonly HeaderField[] | undefined,
+    endStream: boolean,
+  ): void {
+    const { receiver } = this.#connection;
+    if (tunnel.remoteEnded) {
+      return receiver.refuse(tunnel, Code.streamClosed, "HEADERS after END_STREAM");
+    }
+    const isTunnel = this.#incoming.get(tunnel.id)?.method === "CONNECT";
+    const isLegal = endStream && !isTunnel && fields !== undefined &&
+      validateTrailers(fields).head !== undefined;
+    if (isLegal) receiver.end(tunnel);
+    else receiver.refuse(tunnel, Code.protocolError, "headers that are no trailers");
+  }
+
+  #endIfDone(): void {
+    const connection = this.#connection;
+    if (!connection.isOpen || connection.tunnels.size > 0) return;
+    if (!connection.isClosing || this.#drain === "announced") return;
+    connection.shut(Code.noError, new StreamError("reset", "the connection is closed"));
   }
 }
 
-class Incoming implements IncomingConnect {
+/** A request; `respond` answers any method with a body to follow, for servers that are no tunnel. */
+export class Incoming implements IncomingConnect {
   readonly method: string;
   readonly authority: string;
   readonly headers: Headers;
@@ -97,76 +164,72 @@ class Incoming implements IncomingConnect {
   #abandoned: AbortController | undefined;
 
   constructor(
-    private readonly stream: ServerHttp2Stream,
-    pseudo: IncomingHttpHeaders,
-    raw: readonly string[],
+    head: RequestHead,
     private readonly tunnel: Tunnel,
+    private readonly connection: Connection,
   ) {
-    this.method = pseudo[":method"] ?? "";
-    this.authority = pseudo[":authority"] ?? "";
-    this.headers = headersOf(raw);
-    stream.once("close", () => {
-      if (!this.#answered) this.#abandoned?.abort();
-    });
+    this.method = head.method;
+    this.authority = head.authority;
+    this.headers = head.headers;
   }
 
   /** Made on demand: most requests are answered before anybody asks. */
   get abandoned(): AbortSignal {
     if (this.#abandoned === undefined) {
       this.#abandoned = new AbortController();
-      if (!this.#answered && this.stream.destroyed) this.#abandoned.abort();
+      if (!this.#answered && this.tunnel.isOver) this.#abandoned.abort();
     }
     return this.#abandoned.signal;
   }
 
+  /** The stream is over. */
+  gone(): void {
+    if (!this.#answered) this.#abandoned?.abort();
+  }
+
   accept(headers: Headers): ByteStream {
+    if (this.method !== "CONNECT") {
+      this.#answer();
+      throw new Error(`cannot open a tunnel for ${this.method}`);
+    }
+    return this.respond(STATUS_OK, headers);
+  }
+
+  respond(status: number, headers: Headers): ByteStream {
     this.#answer();
-    if (this.method !== "CONNECT") throw new Error(`cannot open a tunnel for ${this.method}`);
-    const answer: OutgoingHttpHeaders = { ":status": constants.HTTP_STATUS_OK };
-    for (const [name, values] of headers) answer[name] = [...values];
     // A request that is gone by now has a tunnel that says so at its first read.
-    if (this.#alive) this.stream.respond(answer, UNDATED);
+    if (!this.tunnel.isOver) this.#send(status, headers, false);
     return this.tunnel;
   }
 
   refuse(status: number): void {
     this.#answer();
-    if (!this.#alive) return;
+    const { tunnel } = this;
+    if (tunnel.isOver || !this.#send(status, new Map(), true)) return;
+    const { remoteEnded } = tunnel;
+    tunnel.noteLocalEnd();
     // Once the answer is out the stream is reset with NO_ERROR (RFC 9113 section 8.1): a peer that goes on sending
     // would hold one of its streams with us for ever.
-    this.stream.once("finish", () => this.stream.close(constants.NGHTTP2_NO_ERROR));
-    this.stream.respond({ ":status": status }, { ...UNDATED, endStream: true });
-    this.tunnel.discard();
+    if (!remoteEnded) tunnel.resetBy(Code.noError, new StreamError("aborted", "refused"));
   }
 
-  get #alive(): boolean {
-    return !this.stream.destroyed && !this.stream.closed;
+  #send(status: number, headers: Headers, endStream: boolean): boolean {
+    const fields: HeaderField[] = [[":status", String(status)]];
+    for (const [name, values] of headers) {
+      for (const value of values) fields.push([name, value]);
+    }
+    const isSent = this.connection.sendHeaders(this.tunnel.id, fields, endStream);
+    if (!isSent) {
+      const message = "the peer takes no header list this large";
+      this.tunnel.resetBy(Code.internalError, new StreamError("io", message));
+    }
+    return isSent;
   }
 
   #answer(): void {
     if (this.#answered) throw new Error("cannot answer a request twice");
     this.#answered = true;
+    this.tunnel.isAnswered = true;
+    this.connection.guard.answered();
   }
-}
-
-/** The code to reset a request with that never reaches `onRequest`. */
-function refusedOutright(
-  pseudo: IncomingHttpHeaders,
-  raw: readonly string[],
-  settings: Http2Settings,
-): number | undefined {
-  // RFC 8441 is not HBONE: we never announced it.
-  if (":protocol" in pseudo) return constants.NGHTTP2_PROTOCOL_ERROR;
-  let bytes = 0;
-  for (const text of raw) bytes += text.length + HEADER_OVERHEAD_BYTES / 2;
-  return bytes > settings.headerListBytesMax ? constants.NGHTTP2_ENHANCE_YOUR_CALM : undefined;
-}
-
-function stillborn(error: Error): ServerConnection {
-  return {
-    activeStreams: 0,
-    drain: () => {},
-    destroy: () => {},
-    closed: Promise.resolve(error),
-  };
 }

@@ -1,12 +1,30 @@
 import { type ByteStream, StreamError } from "#stream";
-import { constants, type Http2Stream } from "node:http2";
+import type { ReceiveBuffer } from "./buffers.ts";
+import { Code, nameOf } from "./frames.ts";
+import type { ReceiveWindow } from "./window.ts";
 
-/** How a tunnel learns about the connection it runs on. */
+/** Chunks below this are not worth a view of a large buffer while they wait: they are copied together. */
+const HOLD_BYTES_MIN = 4 * 1_024;
+/** What small chunks that wait are copied into. */
+const GATHER_BYTES = 4 * 1_024;
+const DONE = Promise.resolve();
+
+/** What a tunnel needs of its connection. */
 export interface Carrier {
-  /** Undefined while the connection takes bytes; otherwise resolves when it does again, or is over. */
-  pressure(): Promise<void> | undefined;
-  /** Why the connection ended; undefined while it lives or if it ended orderly. */
-  readonly error: Error | undefined;
+  /** Sends what the windows and the queue allow now; returns how far it got. The rest follows by `resume`. */
+  send(tunnel: Tunnel, chunk: Uint8Array): number;
+  sendEnd(tunnel: Tunnel): void;
+  sendReset(tunnel: Tunnel, code: number): void;
+  /** The application took so many bytes. */
+  taken(tunnel: Tunnel, bytes: number): void;
+  /** So many bytes will never be taken. */
+  dropped(bytes: number): void;
+  /** Both directions are over. */
+  forget(tunnel: Tunnel): void;
+  hold(): ReceiveBuffer | undefined;
+  lend(): ReceiveBuffer;
+  release(buffer: ReceiveBuffer): void;
+  abandon(buffer: ReceiveBuffer): void;
 }
 
 interface Waiter<T> {
@@ -14,244 +32,289 @@ interface Waiter<T> {
   readonly reject: (error: StreamError) => void;
 }
 
-/**
- * A CONNECT stream as bytes. Pulled one chunk at a time: what the application has not taken stays within
- * the stream's window, because credit goes back only for what was read.
- */
+interface Waiting {
+  chunk: Uint8Array;
+  /** Whose view `chunk` is; absent for bytes of its own. */
+  readonly held: ReceiveBuffer | undefined;
+  /** Room behind `chunk` in the same memory, for what comes next. */
+  readonly gather: Uint8Array | undefined;
+}
+
+/** A stream as bytes (RFC 9113 section 5.1, from open on). What waits for its reader is bounded by its window. */
 export class Tunnel implements ByteStream {
   readonly closed: Promise<void>;
-  #chunk: Uint8Array | undefined;
-  #ended = false;
-  #finishing: Promise<void> | undefined;
-  #finished = false;
-  #over = false;
-  #failure: StreamError | undefined;
+  #resolveClosed: () => void = () => {};
+  /** DATA that the peer takes; negative after it lowered its initial window. */
+  sendWindow: number;
+  /** In the connection's line of streams that could send. */
+  isQueued = false;
+  /** The request has its answer; for the judgement of resets. */
+  isAnswered = false;
+  /** What `content-length` promised, less what came; undefined if nothing was promised. */
+  promisedBytes: number | undefined;
+  resetCode: number | undefined;
+  #waiting: Waiting[] = [];
+  #lent: ReceiveBuffer | undefined;
   #reader: Waiter<Uint8Array | null> | undefined;
   #writer: Waiter<void> | undefined;
+  #pending: Uint8Array | undefined;
+  #finishing: Promise<void> | undefined;
   #finisher: Waiter<void> | undefined;
+  /** The peer will send nothing more. */
+  remoteEnded = false;
+  /** We have said END_STREAM, or may say nothing any more. */
+  localEnded = false;
+  #drained = false;
+  #isOver = false;
+  #failure: StreamError | undefined;
 
-  constructor(private readonly stream: Http2Stream, private readonly carrier: Carrier) {
-    // Explicitly paused: adding a listener for data would start the flow otherwise.
-    stream.pause();
-    stream.on("data", (chunk: Uint8Array) => this.#onData(chunk));
-    stream.on("end", () => this.#onEnd());
-    // The reason is in rstCode by the time of "close"; an error without a listener would end the process.
-    stream.on("error", () => {});
-    this.closed = new Promise((resolve) => {
-      stream.on("close", () => {
-        this.#onClose();
-        resolve();
-      });
-    });
+  constructor(
+    readonly id: number,
+    private readonly carrier: Carrier,
+    sendWindow: number,
+    readonly receiveWindow: ReceiveWindow,
+  ) {
+    this.sendWindow = sendWindow;
+    this.closed = new Promise((resolve) => this.#resolveClosed = resolve);
   }
 
-  /** Somebody would still miss its end. */
-  get isLive(): boolean {
-    return !this.#over && this.#failure === undefined;
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** Nothing waits for the reader. */
+  get keepsUp(): boolean {
+    return this.#waiting.length === 0;
+  }
+
+  /** What waits to be sent. */
+  get pending(): Uint8Array | undefined {
+    return this.#pending;
   }
 
   read(): Promise<Uint8Array | null> {
     if (this.#reader !== undefined) throw new Error("cannot read: a read is under way already");
+    this.#giveBack();
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
-    if (this.#chunk !== undefined) {
-      const chunk = this.#chunk;
-      this.#chunk = undefined;
-      return Promise.resolve(chunk);
+    const next = this.#waiting.shift();
+    if (next !== undefined) {
+      this.#lent = next.held;
+      this.carrier.taken(this, next.chunk.length);
+      return Promise.resolve(next.chunk);
     }
-    if (this.#ended) return Promise.resolve(null);
-    return new Promise((resolve, reject) => {
-      this.#reader = { resolve, reject };
-      this.stream.resume();
-    });
+    if (this.remoteEnded) {
+      this.#drained = true;
+      return Promise.resolve(null);
+    }
+    return new Promise((resolve, reject) => this.#reader = { resolve, reject });
   }
 
-  async write(chunk: Uint8Array): Promise<void> {
+  write(chunk: Uint8Array): Promise<void> {
     if (this.#writer !== undefined) throw new Error("cannot write: a write is under way already");
-    this.#assertWritable();
-    if (chunk.length === 0) return;
-    await new Promise<void>((resolve, reject) => {
-      this.#writer = { resolve, reject };
-      this.stream.write(chunk, (error) => {
-        if (!error && !this.#isReset) this.#settleWriter();
-      });
-    });
-    // The session accepts bytes for a TCP peer that has stopped reading as long as the HTTP/2 windows allow
-    // (runtime.md S7), so the connection's own queue has to hold us back.
-    for (let wait = this.carrier.pressure(); wait !== undefined; wait = this.carrier.pressure()) {
-      await this.#held(wait);
-      this.#assertWritable();
-    }
-  }
-
-  /** `wait`, or the end of the stream if that comes first. */
-  #held(wait: Promise<void>): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const writer = { resolve, reject };
-      this.#writer = writer;
-      wait.then(() => {
-        if (this.#writer === writer) this.#settleWriter();
-      });
-    });
+    const refused = this.#writeError();
+    if (refused !== undefined) return Promise.reject(refused);
+    if (chunk.length === 0) return DONE;
+    const sent = this.carrier.send(this, chunk);
+    if (sent === chunk.length) return DONE;
+    this.#pending = chunk.subarray(sent);
+    return new Promise((resolve, reject) => this.#writer = { resolve, reject });
   }
 
   closeWrite(): Promise<void> {
     if (this.#finishing !== undefined) return this.#finishing;
-    this.#finishing = new Promise((resolve, reject) => {
-      if (this.#failure !== undefined) return reject(this.#failure);
-      if (this.#over || this.stream.closed || this.stream.destroyed) return resolve();
-      this.#finisher = { resolve, reject };
-      this.stream.end(() => {
-        if (this.#isReset) return;
-        this.#finished = true;
-        this.#finisher = undefined;
-        resolve();
-      });
-    });
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    if (this.localEnded || this.#isOver) return this.#finishing = DONE;
+    if (this.#pending === undefined) {
+      this.#finishing = DONE;
+      this.#sendEnd();
+      return DONE;
+    }
+    this.#finishing = new Promise((resolve, reject) => this.#finisher = { resolve, reject });
     // Who finishes and walks away is told by nobody, and must not end the process by that.
     this.#finishing.catch(() => {});
     return this.#finishing;
   }
 
   abort(): void {
-    this.cut(new StreamError("aborted", "we aborted the stream"));
-  }
-
-  /** Ends both directions, for the reason given. */
-  cut(reason: StreamError): void {
-    if (this.#over) return;
-    this.#fail(reason);
-    reset(this.stream, constants.NGHTTP2_CANCEL);
-  }
-
-  /** Lets go of whatever the peer still sends; for requests that were refused. */
-  discard(): void {
-    this.stream.removeAllListeners("data");
-    this.stream.resume();
+    this.resetBy(Code.cancel, new StreamError("aborted", "we aborted the stream"));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.#ended || !this.#finished) this.abort();
+    if (!this.#drained || !this.localEnded) this.abort();
     await this.closed;
   }
 
-  #assertWritable(): void {
-    if (this.#failure !== undefined) throw this.#failure;
-    if (this.#finishing !== undefined) {
-      throw new StreamError("broken_pipe", "cannot write after closeWrite");
+  /** Resets the stream with `code`, for `reason`. */
+  resetBy(code: number, reason: StreamError): void {
+    if (this.#isOver) return;
+    this.carrier.sendReset(this, code);
+    this.#fail(reason);
+    this.#end();
+  }
+
+  /** The peer's DATA: `start` to `end` of what has just been received. */
+  take(bytes: Uint8Array, start: number, end: number): void {
+    const length = end - start;
+    const reader = this.#reader;
+    if (reader !== undefined) {
+      this.#reader = undefined;
+      this.#lent = this.carrier.lend();
+      this.carrier.taken(this, length);
+      return reader.resolve(bytes.subarray(start, end));
     }
-    if (this.#over || this.stream.closed || this.stream.destroyed) throw this.#writeFailure();
+    const held = length < HOLD_BYTES_MIN ? undefined : this.carrier.hold();
+    if (held !== undefined) {
+      const chunk = bytes.subarray(start, end);
+      this.#waiting.push({ chunk, held, gather: undefined });
+      return;
+    }
+    this.#gather(bytes.subarray(start, end));
   }
 
-  #writeFailure(): StreamError {
-    if (this.#failure !== undefined) return this.#failure;
-    if (this.#isReset) return this.#reset(this.stream.rstCode ?? constants.NGHTTP2_NO_ERROR);
+  /** The peer has finished; false if it had before. */
+  takeEnd(): void {
+    this.remoteEnded = true;
+    if (this.#waiting.length === 0 && this.#reader !== undefined) {
+      const reader = this.#reader;
+      this.#reader = undefined;
+      this.#drained = true;
+      reader.resolve(null);
+    }
+    this.#endIfDone();
+  }
+
+  /** RST_STREAM came. */
+  takeReset(code: number): void {
+    if (this.#isOver) return;
+    this.resetCode = code;
     // RFC 9113 section 8.1: NO_ERROR asks us to stop sending, what came before stays valid.
-    return new StreamError("broken_pipe", "the peer takes no more bytes");
+    if (code !== Code.noError) {
+      this.#fail(new StreamError("reset", `the peer reset the stream: ${nameOf(code)}`));
+      return this.#end();
+    }
+    this.localEnded = true;
+    this.#rejectWriting(this.#brokenPipe());
+    this.takeEnd();
   }
 
-  /**
-   * Node tells a reader "end" and a writer "finish" and success also when the stream was reset; only the code shows what
-   * it was. Whoever waits then hears it from "close", which follows.
-   */
-  get #isReset(): boolean {
-    return (this.stream.rstCode ?? constants.NGHTTP2_NO_ERROR) !== constants.NGHTTP2_NO_ERROR ||
-      this.carrier.error !== undefined;
+  /** The connection is lost, for the reason given; nothing can be sent. */
+  cut(reason: StreamError): void {
+    if (this.#isOver) return;
+    this.#fail(reason);
+    this.#end();
   }
 
-  #settleWriter(): void {
+  /** Lets go of whatever came or still comes; for requests that were refused. */
+  discard(): void {
+    this.#dropWaiting();
+  }
+
+  /** `count` bytes of what was pending are sent; at 0 left, whoever wrote them goes on. */
+  sent(count: number): void {
+    const pending = this.#pending!;
+    if (count < pending.length) {
+      this.#pending = pending.subarray(count);
+      return;
+    }
+    this.#pending = undefined;
     const writer = this.#writer;
     this.#writer = undefined;
     writer?.resolve();
+    if (this.#finisher === undefined) return;
+    const finisher = this.#finisher;
+    this.#finisher = undefined;
+    this.#sendEnd();
+    finisher.resolve();
   }
 
-  #reset(code: number): StreamError {
-    const lost = this.carrier.error;
-    return new StreamError(
-      "reset",
-      lost === undefined ? `the peer reset the stream: ${nameOf(code)}` : lost.message,
-    );
+  /** END_STREAM went out with a frame other than DATA, or what was sent is refused from here on. */
+  noteLocalEnd(): void {
+    this.localEnded = true;
+    this.#endIfDone();
   }
 
-  #onData(chunk: Uint8Array): void {
-    if (chunk.length === 0) return;
-    this.stream.pause();
-    const reader = this.#reader;
-    this.#reader = undefined;
-    if (reader === undefined) this.#chunk = chunk;
-    else reader.resolve(chunk);
+  #sendEnd(): void {
+    this.carrier.sendEnd(this);
+    this.noteLocalEnd();
   }
 
-  #onEnd(): void {
-    if (this.#failure !== undefined || this.#isReset) return;
-    this.#finishReading();
-  }
-
-  #finishReading(): void {
-    this.#ended = true;
-    const reader = this.#reader;
-    this.#reader = undefined;
-    reader?.resolve(null);
-  }
-
-  #onClose(): void {
-    this.#over = true;
-    if (this.#failure !== undefined) return;
-    if (!this.#isReset || (this.#ended && this.#finished)) {
-      this.#finishReading();
-      this.#rejectWriting(this.#writeFailure());
-      return;
+  #gather(chunk: Uint8Array): void {
+    const last = this.#waiting.at(-1);
+    let left = chunk;
+    if (last?.gather !== undefined) {
+      const used = last.chunk.length;
+      const fits = Math.min(left.length, last.gather.length - used);
+      last.gather.set(left.subarray(0, fits), used);
+      last.chunk = last.gather.subarray(0, used + fits);
+      left = left.subarray(fits);
     }
-    this.#fail(this.#reset(this.stream.rstCode ?? constants.NGHTTP2_NO_ERROR));
+    if (left.length === 0) return;
+    const gather = new Uint8Array(new ArrayBuffer(Math.max(GATHER_BYTES, left.length)));
+    gather.set(left);
+    this.#waiting.push({ chunk: gather.subarray(0, left.length), held: undefined, gather });
+  }
+
+  #giveBack(): void {
+    if (this.#lent === undefined) return;
+    const lent = this.#lent;
+    this.#lent = undefined;
+    this.carrier.release(lent);
+  }
+
+  #writeError(): StreamError | undefined {
+    if (this.#failure !== undefined) return this.#failure;
+    if (this.#finishing !== undefined) {
+      return new StreamError("broken_pipe", "cannot write after closeWrite");
+    }
+    return this.localEnded || this.#isOver ? this.#brokenPipe() : undefined;
+  }
+
+  #brokenPipe(): StreamError {
+    return new StreamError("broken_pipe", "the peer takes no more bytes");
   }
 
   #fail(failure: StreamError): void {
     this.#failure ??= failure;
-    this.#chunk = undefined;
+    this.#dropWaiting();
     const reader = this.#reader;
     this.#reader = undefined;
     reader?.reject(this.#failure);
     this.#rejectWriting(this.#failure);
   }
 
+  #dropWaiting(): void {
+    let bytes = 0;
+    for (const { chunk, held } of this.#waiting) {
+      bytes += chunk.length;
+      if (held !== undefined) this.carrier.release(held);
+    }
+    this.#waiting = [];
+    if (bytes > 0) this.carrier.dropped(bytes);
+  }
+
   #rejectWriting(failure: StreamError): void {
     const [writer, finisher] = [this.#writer, this.#finisher];
+    this.#pending = undefined;
     this.#writer = undefined;
     this.#finisher = undefined;
     writer?.reject(failure);
     finisher?.reject(failure);
   }
-}
 
-/**
- * RST_STREAM and nothing else. Node finishes a stream before it resets it, which on the wire is END_STREAM first: a cut
- * that the peer takes for an orderly end (measured). So that finishing says nothing.
- */
-export function reset(stream: Http2Stream, code: number): void {
-  stream._final = (done) => done();
-  stream.close(code);
-  // Bytes that nobody will read would keep the stream open.
-  stream.destroy();
-}
+  #endIfDone(): void {
+    if (this.remoteEnded && this.localEnded) this.#end();
+  }
 
-/** The name of an HTTP/2 error code (RFC 9113 section 7). */
-export function nameOf(code: number): string {
-  const name = CODE_NAMES[code];
-  return name === undefined ? `error code ${code}` : name;
+  #end(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.receiveWindow.end();
+    // Whoever was lent bytes may still be writing them out, and need not come back after a failure.
+    if (this.#failure !== undefined && this.#lent !== undefined) {
+      this.carrier.abandon(this.#lent);
+      this.#lent = undefined;
+    }
+    this.carrier.forget(this);
+    this.#resolveClosed();
+  }
 }
-
-const CODE_NAMES: readonly string[] = [
-  "NO_ERROR",
-  "PROTOCOL_ERROR",
-  "INTERNAL_ERROR",
-  "FLOW_CONTROL_ERROR",
-  "SETTINGS_TIMEOUT",
-  "STREAM_CLOSED",
-  "FRAME_SIZE_ERROR",
-  "REFUSED_STREAM",
-  "CANCEL",
-  "COMPRESSION_ERROR",
-  "CONNECT_ERROR",
-  "ENHANCE_YOUR_CALM",
-  "INADEQUATE_SECURITY",
-  "HTTP_1_1_REQUIRED",
-];

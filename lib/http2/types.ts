@@ -1,11 +1,15 @@
 import type { ByteStream } from "#stream";
+import type { FloodKind } from "./flood.ts";
 
 /** Lower-case names to all values in order. Pseudo headers are not among them. */
 export type Headers = ReadonlyMap<string, readonly string[]>;
 
 /** behaviour.md 7.6. */
 export interface Http2Settings {
+  /** The most that a stream's window grows to while its application keeps taking. */
   readonly streamWindowBytes: number;
+  /** Streams have `streamWindowBytes` from the start and for good: somebody asked for exactly this. */
+  readonly explicitWindows?: boolean;
   readonly connectionWindowBytes: number;
   readonly frameBytesMax: number;
   readonly headerListBytesMax: number;
@@ -36,6 +40,10 @@ export interface ClientConnection {
   readonly activeStreams: number;
   /** The peer's SETTINGS_MAX_CONCURRENT_STREAMS as known now; undefined before its SETTINGS came. */
   readonly peerStreamsMax: number | undefined;
+  /** What the peer did too often, by kind (users.md 3.2). */
+  readonly floodCounts: ReadonlyMap<FloodKind, number>;
+  /** Of the last keepalive PING; undefined before the first. */
+  readonly roundTripMs: number | undefined;
   /** Finishes: no new requests, ends when its streams have. */
   close(): void;
   /** Ends at once, streams included. */
@@ -60,6 +68,10 @@ export interface IncomingConnect {
 
 export interface ServerConnection {
   readonly activeStreams: number;
+  /** What the peer did too often, by kind (users.md 3.2). */
+  readonly floodCounts: ReadonlyMap<FloodKind, number>;
+  /** Of the last keepalive PING; undefined before the first. */
+  readonly roundTripMs: number | undefined;
   /** GOAWAY; running streams go on, the connection ends with the last. */
   drain(): void;
   /** Abrupt end, streams included. */

@@ -6,6 +6,7 @@
  * @module
  */
 export type { ByteStream } from "./byte_stream.ts";
+export { type Flow, type Flowing, flowOf, type FlowTaker } from "./flow.ts";
 export { StreamError, type StreamErrorKind } from "./byte_stream.ts";
 export type {
   Acceptor,

@@ -46,3 +46,11 @@ export const realClock: Clock = {
     });
   },
 };
+
+/**
+ * Calls `act` when every socket that is ready in this turn of the event loop has had its say. No time passes by
+ * it, so that a fake clock has no part in it.
+ */
+export function afterTurn(act: () => void): void {
+  setImmediate(act);
+}

@@ -7,7 +7,7 @@ import { createTls } from "#tls";
 import { Ip, SpiffeId } from "#values";
 import { until } from "../support/netns.ts";
 import { doublingServer, ProxyProcess, socksConnect } from "../support/proxy_process.ts";
-import { fields, FLAG, frame, RawPeer, TYPE } from "../unit/http2/raw_peer.ts";
+import { fields, FLAG, frame, RawPeer, TYPE } from "../support/h2_raw.ts";
 
 const IP = "127.1.7.1";
 const HOSTNAME = "one.shop.svc.mesh.test";

@@ -8,7 +8,7 @@ import { createTls } from "#tls";
 import { Ip, Refusal, type SocketAddress, SpiffeId } from "#values";
 import { until } from "../support/netns.ts";
 import { doublingServer, ProxyProcess } from "../support/proxy_process.ts";
-import { fields, FLAG, frame, RawPeer, TYPE } from "../unit/http2/raw_peer.ts";
+import { fields, FLAG, frame, RawPeer, TYPE } from "../support/h2_raw.ts";
 import { SETTINGS } from "../unit/hbone/support.ts";
 
 const IP = "127.1.6.1";

@@ -9,6 +9,7 @@ import { testAsRoot } from "../support/needs.ts";
 const HOST = "127.83.3.1";
 const SETTINGS = {
   streamWindowBytes: 4 << 20,
+  explicitWindows: true,
   connectionWindowBytes: 16 << 20,
   frameBytesMax: 1 << 20,
   headerListBytesMax: 64 << 10,

@@ -48,7 +48,7 @@ Deno.test("streams that nobody reads take their windows and no more, and stop no
   await using ends = await both(
     await tlsStreams(HOST),
     (request) => accepted.push(request.accept(NO_HEADERS)),
-    { server: { streamWindowBytes: WINDOW_BYTES } },
+    { server: { streamWindowBytes: WINDOW_BYTES, explicitWindows: true } },
   );
   const open = async () =>
     (await ends.client.request({ authority: "a:1", headers: NO_HEADERS })).stream;
@@ -70,7 +70,13 @@ Deno.test("a TCP peer that stops reading stops the writers at about one queue (r
   await using ends = await both(
     wires,
     (request) => accepted.push(request.accept(NO_HEADERS)),
-    { server: { streamWindowBytes: 64 << 20, connectionWindowBytes: 512 << 20 } },
+    {
+      server: {
+        streamWindowBytes: 64 << 20,
+        explicitWindows: true,
+        connectionWindowBytes: 512 << 20,
+      },
+    },
   );
   const open = async () =>
     (await ends.client.request({ authority: "a:1", headers: NO_HEADERS })).stream;
@@ -84,7 +90,11 @@ Deno.test("a TCP peer that stops reading stops the writers at about one queue (r
 Deno.test("a writer that a full connection holds back is freed when its tunnel is aborted", async () => {
   const wires = await tlsStreams(HOST);
   await using ends = await both(wires, (request) => void request.accept(NO_HEADERS), {
-    server: { streamWindowBytes: 64 << 20, connectionWindowBytes: 512 << 20 },
+    server: {
+      streamWindowBytes: 64 << 20,
+      explicitWindows: true,
+      connectionWindowBytes: 512 << 20,
+    },
   });
   const { stream } = await ends.client.request({ authority: "a:1", headers: NO_HEADERS });
   stopReading(wires[1]);

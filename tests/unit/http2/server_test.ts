@@ -3,7 +3,16 @@ import { type IncomingConnect, serve, type ServerConnection } from "#http2";
 import { type ByteStream, pipe } from "#stream";
 import { type Clock, realClock } from "#system";
 import { FakeClock } from "../../support/fake_clock.ts";
-import { CONNECT, fields, FLAG, frame, PREFACE, RawPeer, TYPE, uint32 } from "./raw_peer.ts";
+import {
+  CONNECT,
+  fields,
+  FLAG,
+  frame,
+  PREFACE,
+  RawPeer,
+  TYPE,
+  uint32,
+} from "../../support/h2_raw.ts";
 import { both, NO_HEADERS, SERVER_SETTINGS } from "./support.ts";
 
 const OPEN = FLAG.endHeaders;
@@ -51,7 +60,7 @@ Deno.test("serve() announces the settings of behaviour.md 7.6", async () => {
   }
   assertEquals([told.get(3), told.get(4), told.get(5), told.get(6)], [
     200,
-    4 << 20,
+    256 << 10,
     1 << 20,
     64 << 10,
   ]);
@@ -158,7 +167,7 @@ const ABUSES: readonly (readonly [string, readonly Uint8Array[], "ends" | "goes 
     PREFACE,
     frame(TYPE.settings, 0, 0),
     headers(1, fields(...CONNECT, [":path", "/"], [":scheme", "https"])),
-  ], "ends"],
+  ], "goes on"],
   ["extended CONNECT", [
     PREFACE,
     frame(TYPE.settings, 0, 0),
@@ -166,12 +175,12 @@ const ABUSES: readonly (readonly [string, readonly Uint8Array[], "ends" | "goes 
       1,
       fields(...CONNECT, [":protocol", "websocket"], [":path", "/"], [":scheme", "https"]),
     ),
-  ], "ends"],
+  ], "goes on"],
   ["CONNECT without authority", [
     PREFACE,
     frame(TYPE.settings, 0, 0),
     headers(1, fields([":method", "CONNECT"])),
-  ], "ends"],
+  ], "goes on"],
   ["a request at the end of which nothing follows", [
     PREFACE,
     frame(TYPE.settings, 0, 0),
@@ -211,7 +220,6 @@ Deno.test("serve() tells nobody of a malformed request or a header list above th
     const { near, server } = served((request) => asked.push(request.authority));
     const peer = await RawPeer.client(near);
     await peer.send(...chunks);
-    // Whether the stream or the connection ends is nghttp2's choice.
     const end = await peer.next(({ type }) => type === TYPE.goaway || type === TYPE.rst);
     assert(end !== undefined);
     assertEquals(asked, []);
@@ -275,28 +283,48 @@ Deno.test("serve() ends when the peer goes away in mid-preface or in mid-tunnel"
   }
 });
 
-Deno.test("ServerConnection.drain() says GOAWAY and ends with the last stream", async () => {
+/** The last stream and the code of each GOAWAY so far. */
+function goawaysOf(peer: RawPeer): number[][] {
+  return peer.frames.filter(({ type }) => type === TYPE.goaway).map(({ payload }) => {
+    const view = new DataView(payload.buffer);
+    return [view.getUint32(0), view.getUint32(4)];
+  });
+}
+
+Deno.test("ServerConnection.drain() says GOAWAY twice, a round trip apart, and ends with the last stream", async () => {
   const { near, server } = served((request) => request.accept(NO_HEADERS));
   const peer = await RawPeer.client(near);
   await peer.send(headers(1, fields(...CONNECT)));
   await peer.of(TYPE.headers, 1);
   server.drain();
   server.drain();
-  const goaway = await peer.of(TYPE.goaway, 0);
-  assertEquals([...goaway!.payload.subarray(0, 8)], [0, 0, 0, 1, 0, 0, 0, 0]);
-  assertEquals(server.activeStreams, 1);
-  await peer.send(frame(TYPE.rst, 0, 1, uint32(8)));
+  const ping = await peer.of(TYPE.ping, 0);
+  assertEquals(goawaysOf(peer), [[2 ** 31 - 1, 0]]);
+  // On its way when the first GOAWAY came: it is served.
+  await peer.send(headers(3, fields(...CONNECT)));
+  assert(await peer.of(TYPE.headers, 3) !== undefined);
+  await peer.send(frame(TYPE.ping, FLAG.ack, 0, ping!.payload));
+  await peer.next(() => goawaysOf(peer).length === 2);
+  assertEquals(goawaysOf(peer)[1], [3, 0]);
+  await peer.send(headers(5, fields(...CONNECT)));
+  await realClock.sleep(5);
+  assertEquals([server.activeStreams, peer.frames.some(({ id }) => id === 5)], [2, false]);
+  await peer.send(frame(TYPE.rst, 0, 1, uint32(8)), frame(TYPE.rst, 0, 3, uint32(8)));
   await peer.ended;
   assertEquals(await server.closed, undefined);
 });
 
-Deno.test("ServerConnection.drain() of an idle connection ends it", async () => {
-  const { near, server } = served();
-  const peer = await RawPeer.client(near);
-  await peer.of(TYPE.settings, 0);
-  server.drain();
-  await peer.ended;
-  assertEquals(await server.closed, undefined);
+Deno.test("ServerConnection.drain() of an idle connection ends it, whether the peer answers or not", async () => {
+  for (const answers of [true, false]) {
+    const { near, server } = served();
+    const peer = await RawPeer.client(near);
+    await peer.of(TYPE.settings, 0);
+    server.drain();
+    const ping = await peer.of(TYPE.ping, 0);
+    if (answers) await peer.send(frame(TYPE.ping, FLAG.ack, 0, ping!.payload));
+    await peer.ended;
+    assertEquals(await server.closed, undefined);
+  }
 });
 
 Deno.test("ServerConnection.closed has no reason when the client says goodbye", async () => {

@@ -1,0 +1,71 @@
+import { deepStrictEqual, match, ok, strictEqual, throws } from "node:assert/strict";
+import { type FuzzTarget, run } from "../support/fuzz.ts";
+
+const SHORT = { seconds: 0.05, seed: 7 };
+
+function target(corpus: readonly number[][], attempt: FuzzTarget["try"]): FuzzTarget {
+  return { name: "a target", corpus: corpus.map((bytes) => Uint8Array.from(bytes)), try: attempt };
+}
+
+function messageOf(run: () => unknown): string {
+  try {
+    run();
+  } catch (error) {
+    return (error as Error).message;
+  }
+  throw new Error("nothing was found");
+}
+
+Deno.test("run() finds what mutation can reach, says the seed, and shrinks it", () => {
+  const planted = target([[1, 2, 3, 4, 5, 6, 7, 8]], (input) => {
+    if (input.includes(0x7f)) throw new Error("planted");
+    return "fine";
+  });
+  const message = messageOf(() => run(planted, { seconds: 5, seed: 7 }));
+  match(message, /^a target, SEED=7, input 7f: Error: planted$/);
+});
+
+Deno.test("run() tries the same inputs with the same seed", () => {
+  const inputs = [0, 0].map(() => {
+    const tried: string[] = [];
+    const short = target([[1, 2, 3]], (input) => String(tried.push(input.join()) > 0));
+    run(short, SHORT);
+    return tried.slice(0, 50);
+  });
+  ok(inputs[0]!.length > 10);
+  deepStrictEqual(inputs[0], inputs[1]);
+});
+
+Deno.test("run() counts outcomes and learns from new ones", () => {
+  // Four steps in a row are out of one mutation's reach; each one is an outcome to go on from.
+  const report = run(
+    target(
+      [[0, 0, 0, 0]],
+      (input) => `${[1, 2, 3, 4].findIndex((byte, at) => input[at] !== byte)}`,
+    ),
+    { seconds: 3, seed: 7 },
+  );
+  ok(report.outcomes.has("-1"), [...report.outcomes.keys()].join());
+  strictEqual(report.seed, 7);
+});
+
+Deno.test("run() keeps inputs within the target's size, and refuses endless outcomes", () => {
+  let longest = 0;
+  run({
+    ...target([[1, 2, 3, 4]], (input) => `${(longest = Math.max(longest, input.length)) > 0}`),
+    inputBytesMax: 64,
+  }, SHORT);
+  ok(longest > 8 && longest <= 64, `${longest} bytes`);
+  let count = 0;
+  throws(() => run(target([], () => `${count++}`), { seconds: 5, seed: 7 }), /too many outcomes/);
+});
+
+Deno.test("run() takes an input that lasts for a finding", () => {
+  const slow = target([[1]], () => {
+    const startMs = performance.now();
+    while (performance.now() - startMs < 25);
+    return "slow";
+  });
+  const message = messageOf(() => run({ ...slow, inputMsMax: 20 }, SHORT));
+  match(message, /SEED=7, input : took over 20 ms, twice$/);
+});
