@@ -169,7 +169,7 @@ export async function readToEnd(connection: Deno.Conn): Promise<Uint8Array> {
 export function doublingServer(ip: string, port: number): AsyncDisposable {
   const listener = Deno.listen({ hostname: ip, port });
   const open = new Set<Deno.Conn>();
-  void (async () => {
+  const accepting = (async () => {
     for await (const connection of listener) {
       open.add(connection);
       void (async () => {
@@ -199,10 +199,11 @@ export function doublingServer(ip: string, port: number): AsyncDisposable {
     }
   })().catch(() => {});
   return {
-    [Symbol.asyncDispose]: () => {
+    [Symbol.asyncDispose]: async () => {
       listener.close();
       for (const connection of open) connection.close();
-      return Promise.resolve();
+      // The port is free only when the last accept has let go of it.
+      await accepting;
     },
   };
 }
