@@ -1,6 +1,7 @@
 import { deepStrictEqual as assertEquals, ok as assert, rejects } from "node:assert/strict";
 import type { TunnelStream } from "#hbone";
 import { DialError } from "#stream";
+import { realClock } from "#system";
 import { type Failure, Ip, Refusal, SpiffeId } from "#values";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { CART, hangUp, HOP, Hops, keyOf, REQUEST, say, until, WEB } from "./support.ts";
@@ -254,6 +255,8 @@ Deno.test("TunnelPool refuses a hop that never answers, in the end", async () =>
   hops.onTunnel = () => asked.resolve();
   const opening = failureOf(hops.pool.open(keyOf(), REQUEST));
   await asked.promise;
+  // Frames travel by real turns: the acknowledgement of SETTINGS has to be in before the clock moves.
+  await realClock.sleep(10);
   await clock.advance(60_000);
   assertEquals(await opening, { kind: "http2", cause: "no answer within 60000 ms" });
 });
