@@ -1,3 +1,4 @@
+import { atEndOfTurn } from "#system";
 import { HEADER_BYTES, putHeader, Type } from "./frames.ts";
 
 /**
@@ -131,7 +132,7 @@ export class Outbox {
   #schedule(): void {
     if (this.#isScheduled) return;
     this.#isScheduled = true;
-    setImmediate(this.#onTurn);
+    atEndOfTurn(this.#onTurn);
   }
 
   readonly #onTurn = (): void => {

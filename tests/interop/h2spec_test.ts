@@ -1,5 +1,5 @@
 /** h2spec, the conformance tests of RFC 9113 and RFC 7541, against our engine: what does not apply is listed, with a reason. */
-import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
+import { deepStrictEqual as assertEquals, ok as assert, throws } from "node:assert/strict";
 import { buildGoTools } from "../support/go_tools.ts";
 import { serveForH2spec } from "../support/h2spec_server.ts";
 import { testAsRoot } from "../support/needs.ts";
@@ -50,7 +50,7 @@ Deno.test("h2spec's report reads as cases, and the list as names", () => {
     { name: "http2/8.3 c", passed: false, said: "skipped" },
   ]);
   assertEquals([...parseList("# why\nhttp2/8.3 c | we have no push\n\n")], ["http2/8.3 c"]);
-  assert.throws(() => parseList("http2/8.3 c\n"), /no reason/);
+  throws(() => parseList("http2/8.3 c\n"), /no reason/);
 });
 
 /** Lines of "section title | reason"; "#" begins a comment. */

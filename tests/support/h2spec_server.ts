@@ -5,7 +5,9 @@
 import { type IncomingConnect, serve, type ServerConnection } from "#http2";
 import { createKernel } from "#linux";
 import { realClock } from "#system";
+import { StreamError } from "#stream";
 import { Ip } from "#values";
+import type { Incoming } from "../../lib/http2/server.ts";
 
 const SETTINGS = {
   // Small, so that h2spec can exceed them within its patience of two seconds.
@@ -40,6 +42,14 @@ export function serveForH2spec(host: string): { readonly port: number } & AsyncD
   };
 }
 
-function answer(request: IncomingConnect): void {
-  request.refuse(200);
+/** Heads at once, a body once the request's is in: what is wrong with a request shows before its answer is whole. */
+async function answer(request: IncomingConnect): Promise<void> {
+  const stream = (request as Incoming).respond(200, new Map());
+  try {
+    while (await stream.read() !== null);
+    await stream.write(new TextEncoder().encode("a body longer than the smallest window\n"));
+    await stream.closeWrite();
+  } catch (error) {
+    if (!(error instanceof StreamError)) throw error;
+  }
 }
