@@ -358,7 +358,8 @@ export class Connection implements Carrier, FlowTaker {
   }
 
   #end(): void {
-    this.#stopTimers();
+    this.#settingsTimer?.cancel();
+    this.liveness.stop();
     this.outbox.flush();
     this.#flow.closeWrite();
     this.#lingerTimer = this.clock.after(CLOSE_LINGER_MS, () => {
@@ -367,23 +368,15 @@ export class Connection implements Carrier, FlowTaker {
     });
   }
 
-  #stopTimers(): void {
-    this.#settingsTimer?.cancel();
-    this.liveness.stop();
-  }
-
   #finish(): void {
     if (this.#state === "over") return;
-    if (this.#state === "open") this.failed(new StreamError("reset", "the connection was closed"));
-    if (this.#isOver()) return;
+    const wasOpen = this.#state === "open";
     this.#state = "over";
-    this.#stopTimers();
+    if (wasOpen) this.#cutTunnels((this.error ??= new Error("the connection was closed")).message);
+    this.#settingsTimer?.cancel();
+    this.liveness.stop();
     this.#lingerTimer?.cancel();
     this.outbox.shut();
     this.#resolveClosed(this.error);
-  }
-
-  #isOver(): boolean {
-    return this.#state === "over";
   }
 }

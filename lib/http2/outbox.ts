@@ -1,4 +1,4 @@
-import { afterTurn } from "#system";
+import { atEndOfTurn } from "#system";
 import { HEADER_BYTES, putHeader, Type } from "./frames.ts";
 
 /**
@@ -132,7 +132,7 @@ export class Outbox {
   #schedule(): void {
     if (this.#isScheduled) return;
     this.#isScheduled = true;
-    afterTurn(this.#onTurn);
+    atEndOfTurn(this.#onTurn);
   }
 
   readonly #onTurn = (): void => {

@@ -48,9 +48,9 @@ export const realClock: Clock = {
 };
 
 /**
- * Calls `act` when every socket that is ready in this turn of the event loop has had its say. No time passes by
- * it, so that a fake clock has no part in it.
+ * Calls `act` when every socket has had its say in this turn of the runtime's loop: for work that is cheaper done once for
+ * all of them. No time passes, so it is no business of a Clock.
  */
-export function afterTurn(act: () => void): void {
+export function atEndOfTurn(act: () => void): void {
   setImmediate(act);
 }

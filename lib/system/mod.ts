@@ -5,6 +5,6 @@
  *
  * @module
  */
-export { afterTurn, type Clock, realClock, type Timer } from "./clock.ts";
+export { atEndOfTurn, type Clock, realClock, type Timer } from "./clock.ts";
 export { realRng, type Rng, seededRng } from "./rng.ts";
 export { Backoff, type BackoffOptions } from "./backoff.ts";
