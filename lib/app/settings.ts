@@ -27,6 +27,7 @@ export function dataPlaneOptions(config: Config, clock: Clock): DataPlaneOptions
     streamWindowBytes: config.http2.streamWindowBytes,
     connectionWindowBytes: config.http2.connectionWindowBytes,
     frameBytesMax: config.http2.frameBytes,
+    explicitWindows: config.http2.explicit,
     pingIntervalMs: HTTP2.pingIntervalMs,
     pingTimeoutMs: HTTP2.pingTimeoutMs,
   };

@@ -111,8 +111,8 @@ Deno.test("HTTP/2 windows and frames are announced as set, and baggage is sent a
     }
   };
   const sizes = {
-    HTTP2_STREAM_WINDOW_SIZE: "111111",
-    HTTP2_CONNECTION_WINDOW_SIZE: "222222",
+    HTTP2_STREAM_WINDOW_SIZE: "1111111",
+    HTTP2_CONNECTION_WINDOW_SIZE: "2222222",
     HTTP2_FRAME_SIZE: "33333",
   };
   for (const allowed of [true, false]) {
@@ -121,8 +121,8 @@ Deno.test("HTTP/2 windows and frames are announced as set, and baggage is sent a
       const settings = await peer.next(({ type, flags }) => type === TYPE.settings && flags === 0);
       const update = await peer.next(({ type, id }) => type === TYPE.windowUpdate && id === 0);
       const found = [3, 4, 5, 6].map((id) => setting(settings!.payload, id));
-      deepStrictEqual(found, [200, 111_111, 33_333, 65_536]);
-      strictEqual(new DataView(update!.payload.buffer).getUint32(0) + 65_535, 222_222);
+      deepStrictEqual(found, [200, 1_111_111, 33_333, 65_536]);
+      strictEqual(new DataView(update!.payload.buffer).getUint32(0) + 65_535, 2_222_222);
       // Literal or Huffman-coded, an answer with baggage is longer than its status and little else.
       const { payload } = (await peer.of(TYPE.headers, 1))!;
       strictEqual(payload.length > 20, allowed, `${payload.length} bytes of headers`);

@@ -30,6 +30,8 @@ export class FakeKernel implements Kernel {
   readonly takenPorts = new Set<number>();
   /** Ports where nobody listens. */
   readonly refusedPorts = new Set<number>();
+  /** Ports from which no answer ever comes. */
+  readonly silentPorts = new Set<number>();
   readonly closedPorts: number[] = [];
   readonly #serving = new Map<number, (arrival: Arrival) => void>();
 
@@ -59,6 +61,7 @@ export class FakeKernel implements Kernel {
             new DialError("ECONNREFUSED", 111, `${where}: connection refused (ECONNREFUSED)`),
           );
         }
+        if (this.silentPorts.has(to.port)) return Promise.withResolvers<never>().promise;
         const [near, far] = pipe();
         this.dialled.push({ to, options, stream: far });
         return Promise.resolve(Object.assign(near, { local: to }));

@@ -364,3 +364,20 @@ Deno.test("a drain closes listeners, waits for what runs, and cuts the rest at i
   match(world.lines[0]!, /error="connection closed due to connection drain"/);
   strictEqual(await world.sum("istio_tcp_connections_failed_total"), 0, "drained is not failed");
 });
+
+Deno.test("a drain that finds connections still dialling writes their lines too", async () => {
+  const world = await new World().start();
+  world.kernel.silentPorts.add(8080);
+  const ends = [
+    world.kernel.connect(15001, at("10.1.0.5:40000"), at("10.96.0.20:80")),
+    world.kernel.connect(15006, at("10.7.0.1:5000"), at("10.1.0.5:8080")),
+  ].map((end) => rejects(readText(end), { kind: "reset" }));
+  await world.clock.advance(0);
+  world.port.post({ tell: "drain", deadlineMs: 100 });
+  await world.clock.advance(100);
+  await Promise.all(ends);
+  await world.clock.advance(0);
+  ok(world.told.some((word) => word.tell === "drained"));
+  strictEqual(world.lines.length, 2);
+  for (const line of world.lines) match(line, /error="connection closed due to connection drain"/);
+});
