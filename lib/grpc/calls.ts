@@ -14,12 +14,15 @@ import type { Clock } from "#system";
 import { Ip } from "#values";
 import { channelCredentials, channelOptions } from "./channel.ts";
 import { type Endpoint, hostPortOf, readMetadata, readRoots } from "./endpoint.ts";
+import { oneAttempt } from "./one_attempt.ts";
 
 /**
  * From the first packet until the server is verified. The reference gives TCP alone 5 s (behaviour.md 3.1); a busy
  * server needs some more for its handshake.
  */
 const CONNECT_TIMEOUT_MS = 10_000;
+/** After it a failed connection is forgotten; nothing connects again (one_attempt.ts). */
+const BACKOFF_MS = 100;
 /** Messages that wait for a server that does not read; behaviour.md, appendix B. */
 const OUTGOING_MAX = 100;
 
@@ -77,12 +80,13 @@ export async function connectChannel(endpoint: Endpoint, clock: Clock): Promise<
   const authority = `${
     Ip.parse(host) !== undefined && host.includes(":") ? `[${host}]` : host
   }:${port}`;
-  const client = new Client(authority, both, {
+  const client = new Client(authority, oneAttempt(both), {
     ...channelOptions(trust),
     "grpc.default_authority": authority,
     // Whoever called decides when to try again, and on a new channel.
     "grpc.enable_retries": 0,
     "grpc.use_local_subchannel_pool": 1,
+    "grpc.initial_reconnect_backoff_ms": BACKOFF_MS,
   });
   return {
     unary: (path, message, { timeoutMs }) => unary(client, clock, path, message, timeoutMs),

@@ -1,6 +1,6 @@
 import type { Commit, MeshWriter } from "#mesh";
 import type { Clock } from "#system";
-import type { Change, Push } from "./session.ts";
+import type { Push } from "./session.ts";
 import type { WireResponse } from "./wire_response.ts";
 
 export interface ApplyOptions {
@@ -36,8 +36,13 @@ export async function apply(
   for (const resource of response.resources) {
     const change = push.take(resource);
     if (change !== undefined) {
-      write(writer, change);
-      writtenCount++;
+      const rejected = push.type === "address"
+        ? writer.upsertAddressBytes(change.bytes)
+        : writer.upsertAuthorizationBytes(change.name, change.bytes);
+      if (rejected === undefined) {
+        push.accept(resource);
+        writtenCount++;
+      } else push.reject(resource, rejected);
     }
     if (++takenCount % RESOURCES_PER_LOOK !== 0 || clock.monotonicMs() < sliceEndMs) continue;
     if (push.type === "address") commit();
@@ -51,15 +56,4 @@ export async function apply(
   }
   commit();
   return true;
-}
-
-function write(writer: MeshWriter, change: Change): void {
-  switch (change.set) {
-    case "workload":
-      return writer.upsertWorkload(change.value);
-    case "service":
-      return writer.upsertService(change.value);
-    case "policy":
-      return writer.upsertPolicy(change.value);
-  }
 }

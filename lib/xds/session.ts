@@ -1,12 +1,9 @@
-import { create, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
-import { AuthorizationSchema } from "#proto/authorization_pb.ts";
-import { AddressSchema } from "#proto/workload_pb.ts";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import {
   type DeltaDiscoveryRequest,
   DeltaDiscoveryRequestSchema,
   type NodeSchema,
 } from "#proto/xds_pb.ts";
-import { type Decoded, type Policy, type Service, Wire, type Workload } from "#mesh";
 import { Demands } from "./demands.ts";
 import { type Moment, TypeRecord, type TypeStatus } from "./status.ts";
 import type { WireResource, WireResponse } from "./wire_response.ts";
@@ -20,11 +17,11 @@ export const TYPE_URLS: Readonly<Record<ResourceType, string>> = {
 };
 const TYPES = Object.keys(TYPE_URLS) as readonly ResourceType[];
 
-/** What a resource makes of the mesh. */
-export type Change =
-  | { readonly set: "workload"; readonly value: Workload }
-  | { readonly set: "service"; readonly value: Service }
-  | { readonly set: "policy"; readonly value: Policy };
+/** What a resource makes of the mesh: its own message, for whoever can read it. The bytes are a view of the response. */
+export interface Change {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
 
 export interface SessionOptions {
   readonly node: MessageInitShape<typeof NodeSchema>;
@@ -33,6 +30,8 @@ export interface SessionOptions {
 
 /** How much of what was refused is told: istiod reads 4 MiB, a person less. */
 const NACK_CHARS_MAX = 16_384;
+/** How the mesh's reasons begin where bytes are no message at all. */
+const MALFORMED = "invalid protobuf";
 /** Names asked for in one request where a single one was too large: at most some 0.5 MB of uids. */
 const NAMES_PER_REQUEST = 5_000;
 
@@ -172,7 +171,10 @@ export class Session {
   }
 }
 
-/** One response on its way into the mesh: `take` each of its resources, then the removals, then `finish`. */
+/**
+ * One response on its way into the mesh: `take` each of its resources and say what became of it, then the removals, then
+ * `finish`.
+ */
 export class Push {
   readonly type: ResourceType | undefined;
   readonly #response: WireResponse;
@@ -195,18 +197,34 @@ export class Push {
     if (subscription?.isSnapshotDue) this.#mentioned = new Set();
   }
 
-  /** The resource as a change of the mesh; undefined if it was rejected, or means nothing to us. */
+  /**
+   * The resource as a change of the mesh; undefined if it cannot be one. Of what is given, `accept` or `reject` is called
+   * before the next one is taken.
+   */
   take(resource: WireResource): Change | undefined {
-    const { name, version, payload } = resource;
+    const { name, payload, malformed } = resource;
     this.#resourcesCount++;
     this.#bytesCount += payload?.length ?? 0;
     this.#answer(name);
     for (const alias of resource.aliases) this.#answer(alias);
     if (this.#subscription === undefined) return undefined;
     this.#mentioned?.add(name);
-    const change = this.#decode(this.#subscription.type, resource);
-    if (change !== undefined) this.#subscription.versions.set(name, version);
-    return change;
+    if (malformed === undefined && payload !== undefined) return { name, bytes: payload };
+    this.#unreadable.push(
+      `${name}: ${malformed === undefined ? "no payload" : `decode: ${malformed}`}`,
+    );
+    return undefined;
+  }
+
+  /** The mesh has it: the next stream says so. */
+  accept({ name, version }: WireResource): void {
+    this.#subscription?.versions.set(name, version);
+  }
+
+  /** The mesh cannot use it; a version that it has of an earlier response stays. */
+  reject({ name }: WireResource, reason: string): void {
+    if (reason.startsWith(MALFORMED)) this.#unreadable.push(`${name}: decode: ${reason}`);
+    else this.#refused.push(`${name}: ${reason}`);
   }
 
   /** What goes, after all resources were taken: names, in their order. */
@@ -260,25 +278,6 @@ export class Push {
   #answer(name: string): void {
     if (this.#demands.size > 0 && this.#demands.answer(name)) this.#answered.push(name);
   }
-
-  #decode(type: ResourceType, resource: WireResource): Change | undefined {
-    const { name, payload, malformed } = resource;
-    if (payload === undefined) {
-      this.#unreadable.push(`${name}: ${malformed ? `decode: ${malformed}` : "no payload"}`);
-      return undefined;
-    }
-    let understood: Understood;
-    try {
-      understood = type === "address" ? addressOf(payload) : authorizationOf(payload, name);
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      this.#unreadable.push(`${name}: decode: ${reason}`);
-      return undefined;
-    }
-    if ("set" in understood) return understood;
-    this.#refused.push(`${name}: ${understood.rejected}`);
-    return undefined;
-  }
 }
 
 export interface PushOutcome {
@@ -292,33 +291,6 @@ export interface PushOutcome {
   readonly resourcesCount: number;
   /** Sum of the resources' own messages. */
   readonly bytesCount: number;
-}
-
-type Understood = Change | { readonly rejected: string };
-
-/** Throws the decoder's errors. */
-function addressOf(payload: Uint8Array): Understood {
-  const { type } = fromBinary(AddressSchema, payload, { readUnknownFields: false });
-  switch (type.case) {
-    case "workload":
-      return changeOf("workload", Wire.decodeWorkload(type.value));
-    case "service":
-      return changeOf("service", Wire.decodeService(type.value));
-    case undefined:
-      return { rejected: "an address that is neither a workload nor a service" };
-  }
-}
-
-function authorizationOf(payload: Uint8Array, name: string): Understood {
-  const message = fromBinary(AuthorizationSchema, payload, { readUnknownFields: false });
-  return changeOf("policy", Wire.decodeAuthorization(message, name));
-}
-
-function changeOf<Kind extends Change["set"], T>(
-  set: Kind,
-  decoded: Decoded<T>,
-): { readonly set: Kind; readonly value: T } | { readonly rejected: string } {
-  return "value" in decoded ? { set, value: decoded.value } : decoded;
 }
 
 function newSubscription(type: ResourceType): Subscription {
