@@ -19,7 +19,12 @@ export class WriteWaiter {
   readonly #epoll: number;
   /** Wakes the parked thread when nobody waits any more. */
   readonly #bell: number;
-  readonly #waits = new Map<number, () => void>();
+  /**
+   * By fd. An event carries the serial of its wait: by the time it comes here that wait may be cancelled, and its fd's number
+   * another socket's, which would be taken for connected.
+   */
+  readonly #waits = new Map<number, { readonly serial: number; readonly resolve: () => void }>();
+  #serial = 0;
   readonly #events = new Uint8Array(new ArrayBuffer(EPOLL_EVENT.bytes * EVENTS_PER_WAKE_MAX));
   readonly #bellCount = new Uint8Array(new ArrayBuffer(8));
   #parked = false;
@@ -38,9 +43,10 @@ export class WriteWaiter {
 
   /** Resolves when `fd` can be written, has failed or was cancelled. Throws a CallError. */
   wait(fd: number): Promise<void> {
-    this.#control(C.EPOLL_CTL_ADD, fd, C.EPOLLOUT | C.EPOLLONESHOT);
+    const serial = this.#serial = (this.#serial + 1) >>> 0;
+    this.#control(C.EPOLL_CTL_ADD, fd, C.EPOLLOUT | C.EPOLLONESHOT, serial);
     return new Promise((resolve) => {
-      this.#waits.set(fd, resolve);
+      this.#waits.set(fd, { serial, resolve });
       if (!this.#parked) void this.#park();
     });
   }
@@ -54,18 +60,19 @@ export class WriteWaiter {
   }
 
   #finish(fd: number): void {
-    const resolve = this.#waits.get(fd);
-    if (resolve === undefined) return;
+    const wait = this.#waits.get(fd);
+    if (wait === undefined) return;
     this.#waits.delete(fd);
     this.#control(C.EPOLL_CTL_DEL, fd, 0);
-    resolve();
+    wait.resolve();
   }
 
-  #control(operation: number, fd: number, events: number): void {
+  #control(operation: number, fd: number, events: number, serial = 0): void {
     const event = new Uint8Array(new ArrayBuffer(EPOLL_EVENT.bytes));
     const view = new DataView(event.buffer);
     view.setUint32(0, events >>> 0, true);
     view.setInt32(EPOLL_EVENT.dataAt, fd, true);
+    view.setUint32(EPOLL_EVENT.dataAt + 4, serial, true);
     if (c.epoll_ctl(this.#epoll, operation, fd, event) !== 0 && operation === C.EPOLL_CTL_ADD) {
       throw new CallError("epoll_ctl", errno());
     }
@@ -78,9 +85,10 @@ export class WriteWaiter {
       // A negative count is EINTR: the loop asks again.
       const count = await c.epoll_wait(this.#epoll, this.#events, EVENTS_PER_WAKE_MAX, PARK_MS);
       for (let index = 0; index < count; index++) {
-        const fd = view.getInt32(index * EPOLL_EVENT.bytes + EPOLL_EVENT.dataAt, true);
+        const at = index * EPOLL_EVENT.bytes + EPOLL_EVENT.dataAt;
+        const fd = view.getInt32(at, true);
         if (fd === this.#bell) c.read(this.#bell, this.#bellCount, 8n);
-        else this.#finish(fd);
+        else if (this.#waits.get(fd)?.serial === view.getUint32(at + 4, true)) this.#finish(fd);
       }
     }
     this.#parked = false;
