@@ -41,6 +41,11 @@ export interface HttpServerOptions {
   readonly listen: readonly ListenAddress[];
   readonly clock: Clock;
   readonly log: Log;
+  /**
+   * Accepts in the server's place when the runtime has stopped doing so (it does for good when file descriptors run out
+   * once), and gives what comes to `onSocket`; until disposed.
+   */
+  readonly keepAccepting?: (server: Server, onSocket: (socket: Socket) => void) => Disposable;
 }
 
 export interface HttpServer {
@@ -82,6 +87,7 @@ class Listener {
   readonly #sockets = new Map<Socket, number>();
   #address: ListenAddress = { hostname: "", port: 0 };
   #draining: Promise<void> | undefined;
+  #keeper: Disposable | undefined;
 
   constructor(options: HttpServerOptions, handle: Handler) {
     this.#options = options;
@@ -118,10 +124,13 @@ class Listener {
       throw new Error(`cannot bind ${component} to ${formatAddress(address)}: ${reason(error)}`);
     }
     this.#server.removeListener("error", reject);
-    // Out of file descriptors, for example: accepting goes on when there are some again.
     this.#server.on("error", (error: Error) => {
       log.warn?.("listener trouble", { component, error: reason(error) });
     });
+    this.#keeper = this.#options.keepAccepting?.(
+      this.#server,
+      (socket) => void this.#server.emit("connection", socket),
+    );
     const bound = this.#server.address();
     const port = bound !== null && typeof bound === "object" ? bound.port : address.port;
     this.#address = { hostname: address.hostname, port };
@@ -139,6 +148,7 @@ class Listener {
   async #drain(): Promise<void> {
     const { clock, component, log } = this.#options;
     const { promise: closed, resolve } = Promise.withResolvers<void>();
+    this.#keeper?.[Symbol.dispose]();
     this.#server.close(() => resolve());
     for (const [socket, requestsCount] of this.#sockets) if (requestsCount === 0) socket.destroy();
     const timer = clock.after(ADMIN_LIMITS.drainMs, () => {

@@ -12,6 +12,7 @@ import {
   startStatsServer,
 } from "#admin";
 import { type Config, configDump } from "#config";
+import { acceptKeeper } from "#linux";
 import type { LogHub } from "#log";
 import { MeshDump } from "#mesh";
 import type { Metrics } from "#metrics";
@@ -39,11 +40,13 @@ export async function startServers(
   const servers: HttpServer[] = [];
   const drain = async () => void await Promise.all(servers.map((server) => server.drain()));
   const { ports } = config;
+  const keepAccepting = acceptKeeper(parts.clock);
   const options = (component: string, at: readonly SocketAddress[]): HttpServerOptions => ({
     component,
     listen: at.map(({ ip, port }): ListenAddress => ({ hostname: ip, port })),
     clock: parts.clock,
     log: parts.hub.scope(`ztunnel::${component}`),
+    keepAccepting,
   });
   try {
     const readiness = options("readiness", [wildcard(config, ports.readiness)]);

@@ -1,7 +1,7 @@
 import net from "node:net";
 import { type Acceptor, type Arrival, ListenError, type ListenOptions } from "#stream";
 import { Ip, SocketAddress } from "#values";
-import type { AcceptWatch } from "./accept_watch.ts";
+import type { SocketWatch } from "./socket_watch.ts";
 import { C, c, errno } from "./libc.ts";
 import { CallError, describeErrno, errnoName } from "./errno.ts";
 import { inNetns } from "./netns.ts";
@@ -30,7 +30,7 @@ const BACKLOG = 1024;
 export function listen(
   options: ListenOptions,
   netns: number | undefined,
-  watch: AcceptWatch,
+  watch: SocketWatch,
 ): Acceptor {
   let fd = -1;
   try {
@@ -80,7 +80,7 @@ class TcpAcceptor implements Acceptor {
     readonly address: SocketAddress,
     readonly transparent: boolean,
     private readonly options: ListenOptions,
-    private readonly watch: AcceptWatch,
+    private readonly watch: SocketWatch,
   ) {
     this.#fd = fd;
   }
@@ -148,7 +148,7 @@ class TcpAcceptor implements Acceptor {
       closeFd(fd);
     }
     return {
-      stream: new TcpStream(socket, local),
+      stream: new TcpStream(socket, local, this.watch),
       source,
       local,
       destination: original ?? local,

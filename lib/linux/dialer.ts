@@ -1,6 +1,7 @@
 import { type Dialer, type DialerOptions, DialError, type DialOptions } from "#stream";
 import { Ip, SocketAddress } from "#values";
 import type { Clock } from "#system";
+import type { SocketWatch } from "./socket_watch.ts";
 import { C, c, errno } from "./libc.ts";
 import { CallError, describeErrno, EINPROGRESS, errnoName, ETIMEDOUT } from "./errno.ts";
 import { WriteWaiter } from "./epoll.ts";
@@ -31,6 +32,7 @@ export class TcpDialer implements Dialer {
     private readonly options: DialerOptions,
     private readonly clock: Clock,
     private readonly netns: number | undefined,
+    private readonly watch: SocketWatch,
   ) {}
 
   async dial(to: SocketAddress, options: DialOptions): Promise<TcpStream> {
@@ -45,7 +47,7 @@ export class TcpDialer implements Dialer {
       const local = localAddressOf(fd);
       const socket = adoptSocket(fd);
       fd = -1;
-      return new TcpStream(socket, local);
+      return new TcpStream(socket, local, this.watch);
     } catch (error) {
       if (fd >= 0) closeFd(fd);
       throw dialErrorOf(error, to);

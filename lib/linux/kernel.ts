@@ -1,6 +1,6 @@
 import type { Acceptor, Dialer, DialerOptions, Kernel, ListenOptions } from "#stream";
 import type { Clock } from "#system";
-import { AcceptWatch } from "./accept_watch.ts";
+import { SocketWatch } from "./socket_watch.ts";
 import { listen } from "./acceptor.ts";
 import { TcpDialer } from "./dialer.ts";
 
@@ -12,9 +12,9 @@ export interface KernelOptions {
 
 /** The kernel of this machine: TCP sockets with their options, in one network namespace (behaviour.md 2). */
 export function createKernel({ clock, netns }: KernelOptions): Kernel {
-  const watch = new AcceptWatch(clock);
+  const watch = new SocketWatch(clock);
   return {
     listen: (options: ListenOptions): Acceptor => listen(options, netns, watch),
-    dialer: (options: DialerOptions): Dialer => new TcpDialer(options, clock, netns),
+    dialer: (options: DialerOptions): Dialer => new TcpDialer(options, clock, netns, watch),
   };
 }

@@ -5,6 +5,7 @@
  *
  * @module
  */
+export { acceptKeeper, type KeepAccepting } from "./accept_keeper.ts";
 export { createKernel, type KernelOptions } from "./kernel.ts";
 export type { NativeTcp } from "./tcp_stream.ts";
 export {

@@ -1,7 +1,9 @@
 import type net from "node:net";
 import { type ByteStream, StreamError, type StreamErrorKind } from "#stream";
 import type { SocketAddress } from "#values";
-import { readInto } from "./runtime_handles.ts";
+import type { SocketWatch } from "./socket_watch.ts";
+import { duplicateFdOf, readInto } from "./runtime_handles.ts";
+import { closeFd, isReady } from "./socket.ts";
 
 /** An idle connection keeps one read buffer for its next bytes, so the first is small. */
 const READ_BUFFER_FIRST_BYTES = 2 * 1024;
@@ -45,13 +47,19 @@ export class TcpStream implements ByteStream {
   #finisher: Waiting<void> | null = null;
   #finished: Promise<void> | undefined;
 
-  constructor(socket: net.Socket, readonly local: SocketAddress) {
+  /** Once the peer has finished, `watch` looks whether it is still there. */
+  constructor(
+    socket: net.Socket,
+    readonly local: SocketAddress,
+    private readonly watch: SocketWatch,
+  ) {
     this.#socket = socket;
     this.native = { kind: "tcp", socket };
     socket.on("error", (error: Error) => this.#cause ??= error);
     this.closed = new Promise((resolve) => {
       socket.once("close", () => {
         this.#closed = true;
+        this.watch.remove(this);
         this.#settle();
         resolve();
       });
@@ -118,11 +126,25 @@ export class TcpStream implements ByteStream {
     readInto(this.#socket, this.#buffer, this.#onBytes);
     this.#socket.on("end", () => {
       this.#ended = true;
+      this.watch.add(this, () => this.#endIfGone());
       const reader = this.#reader;
       this.#reader = null;
       reader?.resolve(null);
     });
     this.#socket.resume();
+  }
+
+  /**
+   * After a FIN the runtime reads no more, so it does not see a reset that follows: with a silent partner the connection
+   * would stay for ever.
+   */
+  #endIfGone(): void {
+    const fd = duplicateFdOf(this.#socket);
+    if (fd < 0) return;
+    // No event asked for: what remains is an error or the end of both directions.
+    const isGone = isReady(fd, 0);
+    closeFd(fd);
+    if (isGone && !this.#socket.writableEnded) this.#socket.destroy();
   }
 
   /**

@@ -16,6 +16,8 @@ export interface ProxyOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Do not wait until it is ready. */
   readonly mayFail?: boolean;
+  /** Its limit of open files; the machine's if absent. */
+  readonly openFilesMax?: number;
 }
 
 export class ProxyProcess {
@@ -31,8 +33,10 @@ export class ProxyProcess {
   }
 
   static async start(options: ProxyOptions): Promise<ProxyProcess> {
-    const child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "--allow-all", "--quiet", main, "proxy", "ztunnel"],
+    const limit = options.openFilesMax === undefined ? "" : `ulimit -n ${options.openFilesMax}; `;
+    const command = [Deno.execPath(), "run", "--allow-all", "--quiet", main, "proxy", "ztunnel"];
+    const child = new Deno.Command("sh", {
+      args: ["-c", `${limit}exec "$@"`, "sh", ...command],
       clearEnv: true,
       env: {
         PATH: Deno.env.get("PATH") ?? "",

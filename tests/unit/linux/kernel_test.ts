@@ -311,3 +311,18 @@ Deno.test("a kernel of a namespace that is none says so", async () => {
     { name: "DialError", message: /setns/ },
   );
 });
+
+Deno.test("a peer that resets after its FIN is noticed although nobody writes to it", async () => {
+  const acceptor = kernel.listen(listenOptions("127.61.0.10"));
+  const arrived = firstArrival(acceptor);
+  const { port } = acceptor.address;
+  const peer = net.connect({ host: "127.61.0.10", port, allowHalfOpen: true });
+  const { stream } = await arrived;
+  peer.end("last words");
+  assertEquals(await readText(stream), "last words");
+  const early = await Promise.race([stream.closed.then(() => "closed"), realClock.sleep(1_300)]);
+  assertEquals(early, undefined, "a half-closed connection lives on");
+  peer.resetAndDestroy();
+  await stream.closed;
+  acceptor.close();
+});

@@ -1,10 +1,13 @@
 import type { Clock } from "#system";
 
-/** How often a listener is looked at; a stalled one is noticed after two looks. */
+/** How often a socket is looked at; a stalled listener is noticed after two looks. */
 const CHECK_MS = 1000;
 
-/** One timer for all listeners of a thread, and none while there are none; it does not keep the process alive. */
-export class AcceptWatch {
+/**
+ * For what the runtime does not tell of its sockets. One timer for all that are watched, and none while there are none; it
+ * does not keep the process alive.
+ */
+export class SocketWatch {
   readonly #checks = new Map<object, () => void>();
   #ticking = false;
 
