@@ -92,7 +92,12 @@ class Session {
     await Promise.all(this.#proxies.map((proxy) => proxy.ready()));
     if (this.#ending) return;
     for (const line of introduction(plan, path, paint)) print(line);
-    void this.#watch();
+    this.#watch().catch((error) => {
+      const message = error instanceof Error ? error.message : String(error);
+      this.options.printError(
+        paint("yellow", `dev: cannot follow ${path}, demo services stay as they are: ${message}`),
+      );
+    });
   }
 
   /** Resolves with 1 when a proxy ends by itself. */
@@ -151,13 +156,10 @@ class Session {
     const { path } = this.options;
     const slash = path.lastIndexOf("/");
     this.#watcher = Deno.watchFs(slash < 0 ? "." : path.slice(0, slash) || "/");
-    let settling = false;
     for await (const event of this.#watcher) {
       const name = path.slice(slash + 1);
-      if (settling || !event.paths.some((changed) => changed.endsWith(`/${name}`))) continue;
-      settling = true;
+      if (!event.paths.some((changed) => changed.endsWith(`/${name}`))) continue;
       await this.clock.sleep(EDIT_SETTLE_MS);
-      settling = false;
       await this.#follow();
     }
   }

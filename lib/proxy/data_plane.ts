@@ -63,6 +63,8 @@ export class DataPlane {
   #arrivalsCount = 0;
   #arrivalsOver: (() => void)[] = [];
   #draining = false;
+  /** Policies that our workload lists and nobody has sent, as they were told last. */
+  #missing: ReadonlySet<string> = new Set();
 
   constructor(options: DataPlaneOptions, private readonly deps: DataPlaneDeps) {
     const { settings } = options;
@@ -125,6 +127,7 @@ export class DataPlane {
         local.recheck();
         this.#warmUp();
         if (!word.policiesChanged && !word.workloadsChanged) return;
+        this.#tellMissing();
         const revokedCount = connections.recheck(view);
         if (revokedCount > 0) this.#log.info?.("connections closed by policy", { revokedCount });
         return;
@@ -155,8 +158,20 @@ export class DataPlane {
     if (workload !== undefined) bundles.get(local.identityOf(workload)).catch(() => {});
   }
 
+  /** Behaviour.md 5.2 wants a warning: one per change, not one per connection. */
+  #tellMissing(): void {
+    const { local, view } = this.#parts;
+    const workload = local.current;
+    const missing = new Set(workload === undefined ? [] : view.missingPoliciesOf(workload));
+    for (const policy of missing.difference(this.#missing)) {
+      this.#log.warn?.("a policy that the workload lists is not loaded", { policy });
+    }
+    this.#missing = missing;
+  }
+
   #start(): void {
     this.#warmUp();
+    this.#tellMissing();
     const serve: Readonly<Record<Component, (acceptor: Acceptor, arrival: Arrival) => void>> = {
       inbound: (acceptor, arrival) => this.#onPeer(acceptor, arrival),
       plaintext: (acceptor, arrival) =>

@@ -173,9 +173,6 @@ export function judge(
   const verdict = authorize(parts.view.policiesFor(workload), facts);
   const write = parts.settings.policyInfoLogging ? log.info : log.debug;
   for (const note of verdict.notes) write?.(note.message, { policy: note.policy });
-  for (const key of parts.view.missingPoliciesOf(workload)) {
-    log.warn?.("a policy that the workload lists is not loaded", { policy: key });
-  }
   return verdict;
 }
 
