@@ -14,6 +14,8 @@ export interface DumpSources {
   /** Live connections of all data threads. */
   connections(): Promise<ConnectionLists>;
   version(): Readonly<Record<string, string>>;
+  /** How it stands with the control plane; undefined without one. */
+  xds(): unknown;
 }
 
 /**
@@ -29,11 +31,12 @@ export async function configDump(
     sources.staticConfig(),
     sources.connections(),
   ]);
+  const xds = sources.xds();
   const staged = [...mesh.stagedEndpoints()].map(([service, endpoints]) => [
     service,
     Object.fromEntries([...endpoints].map(([uid, each]) => [uid, MeshDump.endpoint(each)])),
   ]);
-  // Sorted by name. `connections` is ours: in dedicated mode the reference shows none.
+  // Sorted by name. Ours: `connections` (in dedicated mode the reference shows none) and `xds`.
   const parts: readonly Part[] = [
     { name: "certificates", list: sources.certificates(), dump: (each) => each },
     { name: "config", value: sources.configDump() },
@@ -48,6 +51,7 @@ export async function configDump(
     { name: "staticConfig", value: staticConfig },
     { name: "version", value: sources.version() },
     list("workloads", mesh.workloads(), MeshDump.workload),
+    ...(xds === undefined ? [] : [{ name: "xds", value: xds }]),
   ];
   return inPieces(lines(parts), pause);
 }

@@ -1,17 +1,23 @@
 import type { Config } from "#config";
-import { certificateDump, CertManager, createDevAuthority } from "#certs";
+import { type Authority, certificateDump, CertManager } from "#certs";
 import type { ConnectionLists, Port, ToControl, ToData } from "#link";
 import type { Log } from "#log";
-import { createMesh, type Mesh } from "#mesh";
+import { type Commit, createMesh, type Mesh } from "#mesh";
+import type { Metrics } from "#metrics";
 import type { Clock, Rng } from "#system";
-import { type LocalWatch, watchLocal } from "#xds";
+import { type LocalWatch, watchLocal, watchXds, type XdsStatus, type XdsWatch } from "#xds";
+import { CertNews } from "./cert_news.ts";
+import { createAuthority, nodeFacts, xdsEndpoint } from "./control_plane.ts";
 
 /** A data side that does not answer in this time is left out of the dump. */
 const CONNECTIONS_TIMEOUT_MS = 2_000;
+const BESIDE_XDS =
+  "the local mesh is not read again: beside a control plane it counts only once, at the start";
 
 export interface ControlDeps {
   readonly clock: Clock;
   readonly rng: Rng;
+  readonly metrics: Metrics;
   readonly scope: (name: string) => Log;
 }
 
@@ -23,47 +29,65 @@ export class Control implements AsyncDisposable {
   readonly #drained: (() => void)[] = [];
   #lastAskId = 0;
   #local: LocalWatch | undefined;
+  #xds: XdsWatch | undefined;
 
   private constructor(
     private readonly config: Config,
     private readonly deps: ControlDeps,
+    private readonly authority: Authority & Disposable,
     private readonly certs: CertManager,
   ) {
     this.mesh = createMesh(config.localNode === undefined ? {} : { localNode: config.localNode });
   }
 
   static async create(config: Config, deps: ControlDeps): Promise<Control> {
-    const authority = await createDevAuthority(deps.clock);
     const log = deps.scope("ztunnel::identity");
+    const authority = await createAuthority(config, { clock: deps.clock, log });
+    const news = new CertNews(log);
     const certs: CertManager = new CertManager({
       authority,
       clock: deps.clock,
       rng: deps.rng,
       lifetimeMs: config.secretTtlMs,
       onBundle: (bundle) => {
-        log.debug?.("certificate issued", { identity: bundle.identity });
+        news.issued(bundle);
         control.#tell({ tell: "cert", identity: bundle.identity, bundle });
       },
       onFailed: (identity, reason) => {
-        log.warn?.("certificate unavailable", { identity, error: reason });
+        news.failed(identity, reason);
         control.#tell({ tell: "cert_failed", identity, reason });
       },
+      onRenewalFailed: (bundle, reason) => news.renewalFailed(bundle, reason),
     });
-    const control = new Control(config, deps, certs);
+    const control = new Control(config, deps, authority, certs);
     return control;
   }
 
-  /** Throws xds's LocalLoadError if the first load fails. */
+  /**
+   * The local mesh is there when this resolves; that of a control plane is on its way (`meshKnown`). Throws xds's
+   * LocalLoadError if the local source cannot be used.
+   */
   async loadMesh(): Promise<void> {
-    if (this.config.localSource === undefined) return;
-    this.#local = await watchLocal({
-      source: this.config.localSource,
+    await this.#loadLocal();
+    const endpoint = xdsEndpoint(this.config);
+    if (endpoint === undefined) return;
+    const { clock, rng, scope, metrics } = this.deps;
+    this.#xds = watchXds({
+      endpoint,
+      node: nodeFacts(this.config),
+      onDemand: this.config.xdsOnDemand,
       writer: this.mesh.writer,
-      clock: this.deps.clock,
-      log: this.deps.scope("ztunnel::state"),
-      onCommit: ({ epoch, policiesChanged, touched }) =>
-        this.#tell({ tell: "mesh", epoch, policiesChanged, workloadsChanged: touched.length > 0 }),
+      clock,
+      rng,
+      log: scope("ztunnel::xds"),
+      metrics,
+      onCommit: (commit) => this.#onCommit(commit),
     });
+  }
+
+  /** Resolves when every source of the mesh has told all of it (behaviour.md 3.9); never rejects. */
+  get meshKnown(): Promise<void> {
+    return this.#xds?.ready ?? Promise.resolve();
   }
 
   /** Hears a data side from now on. */
@@ -86,11 +110,17 @@ export class Control implements AsyncDisposable {
   }
 
   async reload(): Promise<void> {
-    await this.#local?.reload();
+    if (this.#xds === undefined) await this.#local?.reload();
+    else this.deps.scope("ztunnel::state").warn?.(BESIDE_XDS);
   }
 
   certificates(): unknown[] {
     return this.certs.states().map(certificateDump);
+  }
+
+  /** How it stands with the control plane, for the dump; undefined without one. */
+  xds(): XdsStatus | undefined {
+    return this.#xds?.status();
   }
 
   /** What is loaded from the local source. */
@@ -109,7 +139,26 @@ export class Control implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.certs[Symbol.dispose]();
-    await this.#local?.[Symbol.asyncDispose]();
+    this.authority[Symbol.dispose]();
+    await Promise.all([this.#local?.[Symbol.asyncDispose](), this.#xds?.[Symbol.asyncDispose]()]);
+  }
+
+  async #loadLocal(): Promise<void> {
+    const { localSource: source, xdsAddress } = this.config;
+    if (source === undefined) return;
+    this.#local = await watchLocal({
+      source,
+      writer: this.mesh.writer,
+      clock: this.deps.clock,
+      log: this.deps.scope("ztunnel::state"),
+      onCommit: (commit) => this.#onCommit(commit),
+    });
+    // A load replaces everything, so that there is only one once the control plane writes too.
+    if (xdsAddress !== undefined) await this.#local[Symbol.asyncDispose]();
+  }
+
+  #onCommit({ epoch, policiesChanged, touched }: Commit): void {
+    this.#tell({ tell: "mesh", epoch, policiesChanged, workloadsChanged: touched.length > 0 });
   }
 
   #connectionsOf(port: Port<ToData, ToControl>): Promise<ConnectionLists> {

@@ -88,7 +88,7 @@ async function run(
   declareMetrics(metrics, config);
 
   const scope = (name: string) => hub.scope(name);
-  await using control = await Control.create(config, { clock, rng: realRng, scope });
+  await using control = await Control.create(config, { clock, rng: realRng, metrics, scope });
   const servers = await startServers(config, { clock, hub, readiness, metrics, control, shutdown });
   try {
     await control.loadMesh();
@@ -105,11 +105,17 @@ async function run(
       tls,
       scope,
     });
-    control.start();
     proxyUp();
-    meshKnown();
     shutdown.onReload = () => void control.reload();
-    const why = await shutdown.requested;
+    // Whoever stops us before the control plane has said anything is heard too.
+    const why = await Promise.race([
+      shutdown.requested,
+      control.meshKnown.then(() => {
+        control.start();
+        meshKnown();
+        return shutdown.requested;
+      }),
+    ]);
     log.info?.(`shutdown requested by ${why}, draining`, { deadline_ms: config.drainDeadlineMs });
     await Promise.all([control.drain(), servers.drain()]);
     log.info?.("shutdown complete");

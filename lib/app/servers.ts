@@ -70,6 +70,7 @@ function adminSources(config: Config, { hub, control, shutdown }: ServerParts) {
     version: () => versionFields(config),
     certificates: () => control.certificates(),
     connections: () => control.connections(),
+    xds: () => control.xds(),
     quit: () => shutdown.request("/quitquitquit"),
     staticConfig: () => Promise.resolve(staticConfig(control)),
   };

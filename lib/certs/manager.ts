@@ -28,6 +28,8 @@ export interface CertManagerOptions {
   readonly onBundle: (bundle: CertBundle) => void;
   /** A wanted bundle cannot be had now; the retry timer goes on. Must not throw. */
   readonly onFailed: (identity: SpiffeId, reason: string) => void;
+  /** A renewal failed while `bundle` is still valid: nobody waits, it serves on. Must not throw. */
+  readonly onRenewalFailed?: (bundle: CertBundle, reason: string) => void;
 }
 
 type State =
@@ -184,6 +186,7 @@ export class CertManager implements Disposable {
     if (entry.state.kind === "available" && entry.state.bundle.notAfterMs > nowMs) {
       // Nobody waits: the certificate still serves. At its end one more try decides.
       this.#scheduleAt(entry, Math.min(retryDueMs, entry.state.bundle.notAfterMs));
+      this.#options.onRenewalFailed?.(entry.state.bundle, reason);
       return;
     }
     entry.state = { kind: "unavailable", reason };

@@ -1,7 +1,7 @@
 /**
  * Certificates of local workloads: who has one, when it is renewed, where it comes from.
  *
- * Owns: the manager, the schedule, the authorities (development CA; the real one comes with another issue). Never:
+ * Owns: the manager, the schedule, the authorities (the mesh's CA, the development CA). Never:
  * TLS. Runs on: control.
  *
  * @module
@@ -15,5 +15,6 @@ export {
   type CaRequest,
   createCaAuthority,
 } from "./ca_authority.ts";
+export { type CaClientOptions, createCaClient } from "./ca_client.ts";
 export { DEV_ROOT_PEM } from "./dev_root.ts";
 export { type CertificateDump, certificateDump, type CertificateEntry } from "./dump.ts";

@@ -9,8 +9,6 @@ import { CERTIFICATES, CONTROL, DNS, MODE, THREADING } from "./variables.ts";
 /** The settings in question, as they came out. */
 export interface Asked {
   readonly mode: "shared" | "dedicated";
-  readonly xdsAddress: string | undefined;
-  readonly fakeCa: boolean;
   readonly crlPath: string | undefined;
   readonly xdsOnDemand: boolean;
 }
@@ -21,19 +19,6 @@ export function refuseWhatIsNotBuilt(reader: Reader, asked: Asked): void {
       MODE.mode,
       "shared mode is not built yet; this version can do PROXY_MODE=dedicated with PROXY_WORKLOAD_INFO",
       asked.mode,
-    );
-  }
-  if (asked.xdsAddress !== undefined) {
-    reader.refuse(
-      CONTROL.xdsAddress,
-      'the xDS client is not built yet; this version can do XDS_ADDRESS="" with LOCAL_XDS_PATH or LOCAL_XDS',
-      asked.xdsAddress,
-    );
-  }
-  if (!asked.fakeCa) {
-    reader.refuse(
-      CERTIFICATES.fakeCa,
-      "the client of a real CA is not built yet; this version can do FAKE_CA=true, for trying things out",
     );
   }
   if (asked.xdsOnDemand) {

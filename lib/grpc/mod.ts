@@ -7,5 +7,5 @@
  * @module
  */
 export { channelCredentials, channelOptions, type ServerTrust } from "./channel.ts";
-export { type Endpoint, type RootsSource, type TokenSource } from "./endpoint.ts";
+export { type Endpoint, readRoots, type RootsSource, type TokenSource } from "./endpoint.ts";
 export { connectChannel, type GrpcChannel, GrpcError, type GrpcStream } from "./calls.ts";

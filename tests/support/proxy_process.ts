@@ -12,7 +12,8 @@ export interface ProxyOptions {
   readonly ip: string;
   /** Of the local YAML; also PROXY_WORKLOAD_INFO's name and service account, namespace `shop`. */
   readonly workload: string;
-  readonly meshPath: string;
+  /** Local YAML; without it the mesh comes from where `env` says. */
+  readonly meshPath?: string;
   readonly env?: Readonly<Record<string, string>>;
   /** Do not wait until it is ready. */
   readonly mayFail?: boolean;
@@ -46,7 +47,7 @@ export class ProxyProcess {
         PROXY_WORKLOAD_INFO: `shop/${options.workload}/${options.workload}`,
         FAKE_CA: "true",
         XDS_ADDRESS: "",
-        LOCAL_XDS_PATH: options.meshPath,
+        ...(options.meshPath === undefined ? {} : { LOCAL_XDS_PATH: options.meshPath }),
         UNSTABLE_ENABLE_SOCKS5: "true",
         ENABLE_ORIG_SRC: "false",
         ZTUNNEL_BIND_ADDRESS: options.ip,
@@ -79,6 +80,11 @@ export class ProxyProcess {
     } catch {
       return false;
     }
+  }
+
+  /** /config_dump as JSON. */
+  async dump(): Promise<Record<string, unknown>> {
+    return await (await fetch(`http://${this.ip}:15000/config_dump`)).json();
   }
 
   async metrics(): Promise<string> {

@@ -226,7 +226,12 @@ Deno.test("config_dump is what JSON.stringify with two spaces would write, keys 
       protocol: "HBONE" as const,
     }],
   };
-  const sources = sourcesWith({ mesh, connections: () => Promise.resolve(connections) });
+  const xds = { state: "connected", types: [] };
+  const sources = sourcesWith({
+    mesh,
+    connections: () => Promise.resolve(connections),
+    xds: () => xds,
+  });
   await withServer(startAdminServer({ ...on("admin"), sources }), async (base) => {
     const response = await fetch(`${base}/config_dump`);
     strictEqual(response.headers.get("content-type"), "application/json");
@@ -243,7 +248,9 @@ Deno.test("config_dump is what JSON.stringify with two spaces would write, keys 
       "staticConfig",
       "version",
       "workloads",
+      "xds",
     ]);
+    deepStrictEqual(dump.xds, xds);
     deepStrictEqual(dump.connections, connections);
     deepStrictEqual(dump.stagedServices, {
       "ns/host": { uid: { workloadUid: "uid", port: { 80: 8080 }, status: "Healthy" } },

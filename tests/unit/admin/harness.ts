@@ -85,6 +85,7 @@ export function sourcesWith(changes: Partial<AdminSources> = {}): AdminSources &
     certificates: () => [{ identity: "spiffe://td/ns/a/sa/b", state: "Available" }],
     connections: () => Promise.resolve({ inbound: [], outbound: [] }),
     version: () => ({ version: "1" }),
+    xds: () => undefined,
     logHub: createLogHub({ write: () => {}, nowMs: () => 0, filter: "", format: "plain" }),
     quit: () => void sources.quits++,
     ...changes,

@@ -208,13 +208,26 @@ Deno.test("parseConfig() takes https addresses only, with or without the scheme"
     ok(!line.includes("secret"), line);
   }
   for (const text of ["istiod:15012", "https://istiod:15012/", "HTTPS://istiod:15012"]) {
-    const line = problemsOf({ env: { XDS_ADDRESS: text, FAKE_CA: undefined } })[0]!;
-    match(line, /XDS_ADDRESS="https:\/\/istiod:15012": the xDS client is not built yet/);
+    strictEqual(xdsAddressOf({ XDS_ADDRESS: text }), "https://istiod:15012");
   }
+  strictEqual(xdsAddressOf({ XDS_ADDRESS: undefined }), "https://localhost:15012");
+  const inCluster = { XDS_ADDRESS: undefined, KUBERNETES_SERVICE_HOST: "10.96.0.1" };
+  strictEqual(xdsAddressOf(inCluster), "https://istiod.istio-system.svc:15012");
+  const files = { "./etc/istio/config/mesh": "defaultConfig: {discoveryAddress: 'cp.example:1'}" };
+  strictEqual(xdsAddressOf({ XDS_ADDRESS: undefined }, files), "https://cp.example:1");
+  strictEqual(xdsAddressOf({ XDS_ADDRESS: "" }, files), undefined);
   const empty = problemsOf({ env: { CA_ADDRESS: "", FAKE_CA: "false" } });
   match(empty[0]!, /CA_ADDRESS="": is empty, but FAKE_CA is off/);
   strictEqual(configOf({ env: { CA_ADDRESS: "nonsense://" } }).caAddress, undefined);
 });
+
+/** With a real CA, as it is wherever there is a control plane. */
+function xdsAddressOf(
+  env: Readonly<Record<string, string | undefined>>,
+  files: Readonly<Record<string, string>> = {},
+): string | undefined {
+  return configOf({ env: { ...env, FAKE_CA: undefined }, files }).xdsAddress;
+}
 
 Deno.test("parseConfig() finds the token's file, or takes the text for the token", () => {
   const token = (env: Record<string, string>, files = {}) => configOf({ env, files }).authToken;

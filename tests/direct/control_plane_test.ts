@@ -1,0 +1,164 @@
+/** The whole program with a control plane and a CA instead of local YAML (behaviour.md 3, 9, 14.5). */
+import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import { CaServer } from "../support/ca_server.ts";
+import { until } from "../support/netns.ts";
+import { mintLeaf, mintRoot } from "../support/pki.ts";
+import { doublingServer, ProxyProcess, readToEnd, socksConnect } from "../support/proxy_process.ts";
+import { ControlPlane } from "../unit/xds/control_plane.ts";
+import { policy, workload } from "../unit/xds/messages.ts";
+
+const HOST = "127.1.7.1";
+const CLIENT = "127.1.7.2";
+const SERVER = "127.1.7.3";
+const root = mintRoot();
+const leaf = mintLeaf(root, { ips: [Uint8Array.of(127, 1, 7, 1)] });
+
+const test = (name: string, fn: () => Promise<void>) =>
+  Deno.test({ name, fn, sanitizeOps: false, sanitizeResources: false });
+
+const pod = (name: string, ip: string) =>
+  workload(`c//Pod/shop/${name}`, {
+    name,
+    serviceAccount: name,
+    addresses: [Uint8Array.from(ip.split("."), Number)],
+    tunnelProtocol: 1,
+    workloadName: name,
+  });
+const MESH = [pod("client", CLIENT), pod("server", SERVER)];
+
+const start = (
+  plane: ControlPlane,
+  ca: CaServer,
+  name: "client" | "server",
+  env: Readonly<Record<string, string>> = {},
+  mayFail = true,
+) =>
+  ProxyProcess.start({
+    ip: name === "client" ? CLIENT : SERVER,
+    workload: name,
+    mayFail,
+    env: {
+      FAKE_CA: "false",
+      XDS_ADDRESS: plane.url,
+      CA_ADDRESS: ca.url,
+      XDS_ROOT_CA: root.pem,
+      CA_ROOT_CA: root.pem,
+      AUTH_TOKEN: "the-token",
+      ...env,
+    },
+  });
+
+async function exchange(to: string): Promise<string> {
+  const connection = await socksConnect(CLIENT, to, 8080);
+  try {
+    await connection.write(new TextEncoder().encode("hello"));
+    await connection.closeWrite();
+    return new TextDecoder().decode(await readToEnd(connection));
+  } finally {
+    connection.close();
+  }
+}
+
+test("3.9, 9.1: two proxies get mesh and certificates from servers, are ready only then, and carry traffic", async () => {
+  using plane = await ControlPlane.start(HOST, [leaf]);
+  using ca = await CaServer.start(HOST, [leaf], root);
+  await using _application = doublingServer(SERVER, 8080);
+  await using client = await start(plane, ca, "client", { XDS_HEADER_X_Team: "shop" });
+  const first = await plane.stream();
+  await first.request();
+  deepStrictEqual(first.metadata.get("authorization"), ["Bearer the-token"]);
+  deepStrictEqual(first.metadata.get("x_team"), ["shop"]);
+  const ready = await fetch(`http://${CLIENT}:15021/healthz/ready`);
+  strictEqual(ready.status, 500);
+  strictEqual(await ready.text(), "not ready, pending: state manager\n");
+  await first.request();
+  first.say("address", { resources: MESH });
+  await first.request();
+  strictEqual(await client.isReady(), false, "policies are still missing");
+  first.say("authorization", { resources: [policy("shop/a")] });
+  await until("the client is ready", () => client.isReady(), () => client.output);
+
+  await using server = await start(plane, ca, "server");
+  await (await plane.stream()).greet({ resources: MESH });
+  await until("the server is ready", () => server.isReady(), () => server.output);
+  strictEqual(await exchange(SERVER), "hellohello");
+  match(
+    await server.metrics(),
+    /source_principal="spiffe:\/\/cluster.local\/ns\/shop\/sa\/client"/,
+  );
+
+  const dump = await client.dump() as {
+    readonly xds: Record<string, unknown>;
+    readonly certificates: readonly Record<string, unknown>[];
+    readonly workloads: readonly unknown[];
+  };
+  strictEqual(dump.workloads.length, 2);
+  strictEqual(dump.xds["state"], "connected");
+  strictEqual(dump.xds["ready"], true);
+  strictEqual(dump.xds["stalenessSeconds"], 0);
+  deepStrictEqual(dump.certificates.map(({ identity, state }) => [identity, state]), [
+    ["spiffe://cluster.local/ns/shop/sa/client", "Available"],
+  ]);
+  ok(!JSON.stringify(dump).includes("PRIVATE KEY") && !client.output.includes("PRIVATE KEY"));
+  ok(!JSON.stringify(dump).includes("the-token") && !client.output.includes("the-token"));
+  match(await client.metrics(), /ztunnel_xds_resources\{url="[^"]*Address"\} 2/);
+  deepStrictEqual(
+    ca.asked.map(({ request, metadata }) => [request.metadata, metadata.get("clusterid")]),
+    [[undefined, ["Kubernetes"]], [undefined, ["Kubernetes"]]],
+    "10.12: nobody is impersonated",
+  );
+});
+
+test("14.8: SIGTERM is honoured while the control plane has said nothing", async () => {
+  using plane = await ControlPlane.start(HOST, [leaf]);
+  using ca = await CaServer.start(HOST, [leaf], root);
+  await using client = await start(plane, ca, "client");
+  await (await plane.stream()).request();
+  client.signal("SIGTERM");
+  const startMs = performance.now();
+  strictEqual((await client.exited).code, 0, client.output);
+  ok(performance.now() - startMs < 5_000);
+});
+
+test("3.11: the local mesh is there beside the control plane's, and is read only once", async () => {
+  using plane = await ControlPlane.start(HOST, [leaf]);
+  using ca = await CaServer.start(HOST, [leaf], root);
+  await using client = await start(plane, ca, "client", {
+    LOCAL_XDS: `workloads: [{ uid: local, name: l, namespace: shop, workloadIps: [] }]`,
+  });
+  await (await plane.stream()).greet({ resources: MESH });
+  await until("it is ready", () => client.isReady(), () => client.output);
+  const uids = async () =>
+    ((await client.dump())["workloads"] as { readonly uid: string }[]).map(({ uid }) => uid);
+  deepStrictEqual(await uids(), ["c//Pod/shop/client", "c//Pod/shop/server", "local"]);
+  client.signal("SIGHUP");
+  await until("it says so", () => /not read again/.test(client.output), () => client.output);
+  strictEqual((await uids()).length, 3);
+});
+
+test("3.1: proxies that the environment names are not asked", async () => {
+  using plane = await ControlPlane.start(HOST, [leaf]);
+  using ca = await CaServer.start(HOST, [leaf], root);
+  const listener = Deno.listen({ hostname: HOST, port: 0 });
+  let askedCount = 0;
+  const accepting = (async () => {
+    for await (const connection of listener) {
+      askedCount++;
+      connection.close();
+    }
+  })();
+  const proxy = `http://${HOST}:${(listener.addr as Deno.NetAddr).port}`;
+  {
+    const names = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY"];
+    const env = Object.fromEntries(
+      [...names, "grpc_proxy", "GRPC_PROXY"].map((name) => [name, proxy]),
+    );
+    await using client = await start(plane, ca, "client", env);
+    await (await plane.stream()).greet({ resources: MESH });
+    await until("it is ready", () => client.isReady(), () => client.output);
+    await until("a certificate is there", () => ca.asked.length > 0, () => client.output);
+  }
+  listener.close();
+  await accepting;
+  strictEqual(askedCount, 0);
+});
