@@ -1,5 +1,5 @@
 /** The dump that istioctl and Kiali read (behaviour.md 14.3), written piece by piece. */
-import type { ConnectionLists } from "#link";
+import type { DataReport, FloodRow } from "#link";
 import { MeshDump, type MeshView } from "#mesh";
 import { ADMIN_LIMITS } from "./limits.ts";
 
@@ -11,8 +11,8 @@ export interface DumpSources {
   staticConfig(): Promise<unknown>;
   /** Sorted by identity: `{identity, state, certChain, rootCerts}`. */
   certificates(): readonly unknown[];
-  /** Live connections of all data threads. */
-  connections(): Promise<ConnectionLists>;
+  /** Live connections of all data threads, and what peers did too often. */
+  report(): Promise<DataReport>;
   version(): Readonly<Record<string, string>>;
   /** How it stands with the control plane; undefined without one. */
   xds(): unknown;
@@ -27,20 +27,21 @@ export async function configDump(
   pause: () => Promise<void>,
 ): Promise<AsyncIterable<string>> {
   const { mesh } = sources;
-  const [staticConfig, connections] = await Promise.all([
+  const [staticConfig, { connections, floods }] = await Promise.all([
     sources.staticConfig(),
-    sources.connections(),
+    sources.report(),
   ]);
   const xds = sources.xds();
   const staged = [...mesh.stagedEndpoints()].map(([service, endpoints]) => [
     service,
     Object.fromEntries([...endpoints].map(([uid, each]) => [uid, MeshDump.endpoint(each)])),
   ]);
-  // Sorted by name. Ours: `connections` (in dedicated mode the reference shows none) and `xds`.
+  // Sorted by name. Ours: `connections` (in dedicated mode the reference shows none), `floodViolations` and `xds`.
   const parts: readonly Part[] = [
     { name: "certificates", list: sources.certificates(), dump: (each) => each },
     { name: "config", value: sources.configDump() },
     { name: "connections", value: connections },
+    { name: "floodViolations", value: byPeer(floods) },
     list("policies", mesh.policies(), MeshDump.policy),
     list(
       "services",
@@ -54,6 +55,26 @@ export async function configDump(
     ...(xds === undefined ? [] : [{ name: "xds", value: xds }]),
   ];
   return inPieces(lines(parts), pause);
+}
+
+/** A peer may have met several data threads; each of them has bounded its own rows. */
+function byPeer(rows: readonly FloodRow[]): FloodRow[] {
+  const peers = new Map<string, FloodRow>();
+  for (const row of rows) {
+    const key = row.identity ?? row.address.slice(0, row.address.lastIndexOf(":"));
+    const known = peers.get(key);
+    if (known === undefined) {
+      peers.set(key, row);
+      continue;
+    }
+    const [earlier, later] = known.lastSeen < row.lastSeen ? [known, row] : [row, known];
+    const violations = { ...earlier.violations };
+    for (const [kind, count] of Object.entries(later.violations)) {
+      violations[kind] = (violations[kind] ?? 0) + count;
+    }
+    peers.set(key, { ...later, violations });
+  }
+  return [...peers.values()];
 }
 
 type Part =

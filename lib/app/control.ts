@@ -1,6 +1,6 @@
 import type { Config } from "#config";
 import { type Authority, certificateDump, CertManager } from "#certs";
-import type { ConnectionLists, Port, ToControl, ToData } from "#link";
+import type { DataReport, Port, ToControl, ToData } from "#link";
 import type { Log } from "#log";
 import { type Commit, createMesh, type Mesh } from "#mesh";
 import type { Metrics } from "#metrics";
@@ -25,7 +25,7 @@ export interface ControlDeps {
 export class Control implements AsyncDisposable {
   readonly mesh: Mesh;
   readonly #ports: Port<ToData, ToControl>[] = [];
-  readonly #asked = new Map<number, (lists: ConnectionLists) => void>();
+  readonly #asked = new Map<number, (report: DataReport) => void>();
   readonly #drained: (() => void)[] = [];
   #lastAskId = 0;
   #local: LocalWatch | undefined;
@@ -128,12 +128,15 @@ export class Control implements AsyncDisposable {
     return this.#local?.mesh;
   }
 
-  /** The connections of all data sides. */
-  async connections(): Promise<ConnectionLists> {
-    const lists = await Promise.all(this.#ports.map((port) => this.#connectionsOf(port)));
+  /** The connections of all data sides, and what their peers did too often. */
+  async report(): Promise<DataReport> {
+    const reports = await Promise.all(this.#ports.map((port) => this.#reportOf(port)));
     return {
-      inbound: lists.flatMap((list) => list.inbound),
-      outbound: lists.flatMap((list) => list.outbound),
+      connections: {
+        inbound: reports.flatMap(({ connections }) => connections.inbound),
+        outbound: reports.flatMap(({ connections }) => connections.outbound),
+      },
+      floods: reports.flatMap(({ floods }) => floods),
     };
   }
 
@@ -161,17 +164,17 @@ export class Control implements AsyncDisposable {
     this.#tell({ tell: "mesh", epoch, policiesChanged, workloadsChanged: touched.length > 0 });
   }
 
-  #connectionsOf(port: Port<ToData, ToControl>): Promise<ConnectionLists> {
+  #reportOf(port: Port<ToData, ToControl>): Promise<DataReport> {
     const id = ++this.#lastAskId;
     return new Promise((resolve) => {
-      const answer = (lists: ConnectionLists) => {
+      const answer = (report: DataReport) => {
         timer.cancel();
         this.#asked.delete(id);
-        resolve(lists);
+        resolve(report);
       };
       const timer = this.deps.clock.after(
         CONNECTIONS_TIMEOUT_MS,
-        () => answer({ inbound: [], outbound: [] }),
+        () => answer({ connections: { inbound: [], outbound: [] }, floods: [] }),
       );
       this.#asked.set(id, answer);
       port.post({ tell: "list_connections", id });
@@ -183,7 +186,7 @@ export class Control implements AsyncDisposable {
       case "want_cert":
         return this.certs.want(word.identity);
       case "connections":
-        return this.#asked.get(word.id)?.(word.connections);
+        return this.#asked.get(word.id)?.(word);
       case "drained":
         return this.#drained.shift()?.();
     }

@@ -69,7 +69,7 @@ function adminSources(config: Config, { hub, control, shutdown }: ServerParts) {
     configDump: () => configDump(config),
     version: () => versionFields(config),
     certificates: () => control.certificates(),
-    connections: () => control.connections(),
+    report: () => control.report(),
     xds: () => control.xds(),
     quit: () => shutdown.request("/quitquitquit"),
     staticConfig: () => Promise.resolve(staticConfig(control)),

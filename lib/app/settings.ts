@@ -48,6 +48,10 @@ export function dataPlaneOptions(config: Config, clock: Clock): DataPlaneOptions
       responseBaggage: config.responseBaggage,
       from: config.bindAddress,
       policyInfoLogging: config.policyInfoLogging,
+      quiet: {
+        halfClosedLingerMs: config.halfClosedLingerMs,
+        idleTimeoutMs: config.idleTimeoutMs,
+      },
       tunnelServer: {
         clock,
         settings: {
@@ -120,7 +124,7 @@ function markOf(config: Config): { readonly mark?: number } {
 
 function keepaliveOf(config: Config): { readonly keepalive?: KeepaliveOptions } {
   const { enabled, timeMs, intervalMs, retries, userTimeoutEnabled } = config.keepalive;
-  if (!enabled) return {};
+  if (!enabled && !userTimeoutEnabled) return {};
   const userTimeout = userTimeoutEnabled ? { userTimeoutMs: timeMs + retries * intervalMs } : {};
-  return { keepalive: { idleMs: timeMs, intervalMs, retries, ...userTimeout } };
+  return { keepalive: { probes: enabled, idleMs: timeMs, intervalMs, retries, ...userTimeout } };
 }

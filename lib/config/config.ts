@@ -91,6 +91,10 @@ export interface Config {
   };
   readonly poolStreamsPerConnectionMax: number;
   readonly poolUnusedReleaseMs: number;
+  /** Ours, ZTUNNEL_HALF_CLOSED_LINGER; 0 is for ever. */
+  readonly halfClosedLingerMs: number;
+  /** Ours, ZTUNNEL_IDLE_TIMEOUT; 0 is never. */
+  readonly idleTimeoutMs: number;
   readonly drainDeadlineMs: number;
   readonly inpodUds: string;
   readonly inpodPortReuse: boolean;

@@ -181,6 +181,8 @@ function dataPath(reader: Reader, { readFile }: ConfigInput) {
     },
     poolStreamsPerConnectionMax: reader.get(DATA_PATH.poolStreams),
     poolUnusedReleaseMs: reader.get(DATA_PATH.poolRelease),
+    halfClosedLingerMs: reader.get(DATA_PATH.halfClosedLinger),
+    idleTimeoutMs: reader.get(DATA_PATH.idleTimeout),
   } satisfies Partial<Config>;
 }
 

@@ -237,6 +237,18 @@ export const DATA_PATH = {
     "5m",
     "Idle time before a pooled connection goes.",
   ),
+  halfClosedLinger: fixed(
+    "ZTUNNEL_HALF_CLOSED_LINGER",
+    DURATION,
+    "10m",
+    "End half-closed connections on which no byte moves for so long; 0s is never.",
+  ),
+  idleTimeout: fixed(
+    "ZTUNNEL_IDLE_TIMEOUT",
+    DURATION,
+    "0s",
+    "End any connection on which no byte moves for so long; 0s is never.",
+  ),
 } as const;
 
 export const DNS = {

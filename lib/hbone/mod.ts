@@ -10,4 +10,4 @@ export type { PoolOptions, TunnelKey, TunnelRequest, TunnelStream } from "./pool
 export { TunnelPool } from "./pool.ts";
 export { type Baggage, Headings } from "./headings.ts";
 export { serveTunnels, type TunnelServer, type TunnelServerOptions } from "./server.ts";
-export type { IncomingConnect as IncomingTunnel } from "#http2";
+export type { FloodViolation, IncomingConnect as IncomingTunnel } from "#http2";

@@ -2,6 +2,7 @@ import {
   type ClientConnection,
   connect,
   type ConnectAnswer,
+  type FloodViolation,
   type Headers,
   Http2Error,
   type Http2Settings,
@@ -58,6 +59,12 @@ export interface PoolOptions {
   readonly settings: Http2Settings;
   readonly streamsPerConnectionMax: number;
   readonly idleReleaseMs: number;
+  /** Hears what a server did too often, before its connection is cut; must not throw. */
+  readonly onFlood?: (
+    violation: FloodViolation,
+    hop: SocketAddress,
+    peer: SpiffeId | undefined,
+  ) => void;
 }
 
 /**
@@ -175,8 +182,13 @@ export class TunnelPool {
         ...from === undefined ? {} : { from },
       });
       const secured = await tls.client(stream, bundle, expected);
-      connection = await connect(secured.stream, settings, clock);
       const peerIdentity = secured.peer.identities.find((id) => expected.includes(id));
+      connection = await connect(
+        secured.stream,
+        settings,
+        clock,
+        (violation) => this.options.onFlood?.(violation, hop, peerIdentity),
+      );
       return { connection, peerIdentity };
     } catch (error) {
       if (error instanceof DialError && error.code === "ETIMEDOUT") {

@@ -1,4 +1,4 @@
-import { type Http2Settings, type IncomingConnect, serve } from "#http2";
+import { type FloodViolation, type Http2Settings, type IncomingConnect, serve } from "#http2";
 import type { Clock } from "#system";
 import type { Peer, Secured } from "#tls";
 
@@ -18,17 +18,19 @@ export interface TunnelServer {
 
 /**
  * Serves the tunnels of one verified connection (behaviour.md 7.8) and owns it from here on; `onTunnel` gets every
- * request, also those that are no CONNECT, and must not throw.
+ * request, also those that are no CONNECT, and must not throw; nor must `onFlood`, which hears what the peer did too often.
  */
 export function serveTunnels(
   secured: Secured,
   options: TunnelServerOptions,
   onTunnel: (request: IncomingConnect, peer: Peer) => void,
+  onFlood?: (violation: FloodViolation, peer: Peer) => void,
 ): TunnelServer {
   return serve(
     secured.stream,
     options.settings,
     options.clock,
     (request) => onTunnel(request, secured.peer),
+    (violation) => onFlood?.(violation, secured.peer),
   );
 }

@@ -3,7 +3,7 @@ import type { Clock } from "#system";
 import { Connection } from "./connection.ts";
 import type { Role } from "./role.ts";
 import { Http2Error } from "./error.ts";
-import type { FloodKind } from "./flood.ts";
+import type { FloodKind, OnFlood } from "./flood.ts";
 import { Code, Fault, nameOf, STREAM_ID_MAX } from "./frames.ts";
 import type { HeaderBlock } from "./header_blocks.ts";
 import { validateResponse } from "./headers.ts";
@@ -23,14 +23,16 @@ const FORBIDDEN = /[\x00\r\n]/;
 
 /**
  * Starts the client's side on `stream` and owns it from here on: a failed start ends it. Resolves when the peer's
- * SETTINGS have come (behaviour.md 7.6); rejects with an Http2Error of kind `handshake`.
+ * SETTINGS have come (behaviour.md 7.6); rejects with an Http2Error of kind `handshake`. `onFlood` is told what the
+ * peer did too often, before it is cut off.
  */
 export async function connect(
   stream: ByteStream,
   settings: Http2Settings,
   clock: Clock,
+  onFlood?: OnFlood,
 ): Promise<ClientConnection> {
-  const client = new Client(stream, settings, clock);
+  const client = new Client(stream, settings, clock, onFlood);
   await client.settled;
   return client;
 }
@@ -59,7 +61,12 @@ class Client implements ClientConnection, Role {
   /** Requests for which the peer has no stream left. */
   readonly #waiting = new Set<Asking>();
 
-  constructor(stream: ByteStream, settings: Http2Settings, clock: Clock) {
+  constructor(
+    stream: ByteStream,
+    settings: Http2Settings,
+    clock: Clock,
+    readonly onFlood: OnFlood | undefined,
+  ) {
     const connection = new Connection(stream, settings, clock, this);
     this.#connection = connection;
     this.closed = connection.closed;

@@ -68,7 +68,7 @@ export class Connection implements Carrier, FlowTaker {
     private readonly role: Role,
   ) {
     this.closed = new Promise((resolve) => this.#resolveClosed = resolve);
-    this.guard = new FloodGuard(clock);
+    this.guard = new FloodGuard(clock, role.onFlood);
     this.#flow = flowOver(stream);
     this.outbox = new Outbox(this.#flow, () => this.#sender.pump());
     this.blocks = new HeaderBlocks(settings.headerListBytesMax, this.guard);

@@ -33,6 +33,17 @@ export type FloodKind =
   | "zero_window"
   | "handshake";
 
+/** A hit over its limit: the connection is cut. */
+export interface FloodViolation {
+  readonly kind: FloodKind;
+  /** Of the hit; units at FloodKind. */
+  readonly amount: number;
+  /** The limit in words: "500 at once, 250 per second". */
+  readonly limit: string;
+}
+/** Told of each violation before the connection is cut; must not throw. */
+export type OnFlood = (violation: FloodViolation) => void;
+
 /** Below this a DATA frame carries less than its cost is worth; h2's threshold, too. */
 export const TINY_DATA_BYTES = 256;
 /** How often bytes that wait for a window are charged: the rhythm of our PINGs. */
@@ -115,6 +126,13 @@ export const FLOOD_LIMITS: Readonly<Record<FloodKind, Limit>> = {
   handshake: { burst: 0, perSecond: 0 },
 };
 
+/** The limit for people; useful work on top is left out, it depends on the connection. */
+function inWords({ burst, perSecond, amountMax }: Limit): string {
+  if (burst === 0) return "a fixed time";
+  const most = amountMax === undefined ? "" : `, ${amountMax} in one`;
+  return `${burst} at once, ${perSecond} per second${most}`;
+}
+
 interface Bucket {
   tokens: number;
   filledMs: number;
@@ -135,7 +153,7 @@ export class FloodGuard {
   readonly #buckets = new Map<FloodKind, Bucket>();
   readonly #violations = new Map<FloodKind, number>();
 
-  constructor(private readonly clock: Clock) {}
+  constructor(private readonly clock: Clock, private readonly onFlood?: OnFlood) {}
 
   /** True: cut the peer with ENHANCE_YOUR_CALM. Units of `amount` are at FloodKind. */
   hit(kind: FloodKind, amount = 1): boolean {
@@ -146,6 +164,7 @@ export class FloodGuard {
     if (bucket.tokens < 0) this.#fill(bucket, limit);
     if (bucket.tokens >= 0 && amount <= (limit.amountMax ?? Infinity)) return false;
     this.#violations.set(kind, (this.#violations.get(kind) ?? 0) + 1);
+    this.onFlood?.({ kind, amount, limit: inWords(limit) });
     return true;
   }
 

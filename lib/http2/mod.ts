@@ -14,7 +14,7 @@ export type {
   IncomingConnect,
   ServerConnection,
 } from "./types.ts";
-export type { FloodKind } from "./flood.ts";
+export type { FloodKind, FloodViolation, OnFlood } from "./flood.ts";
 export { WINDOW_GROWTH_BYTES_MAX } from "./window.ts";
 export { connect } from "./client.ts";
 export { serve } from "./server.ts";

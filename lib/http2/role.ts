@@ -1,3 +1,4 @@
+import type { OnFlood } from "./flood.ts";
 import type { HeaderBlock } from "./header_blocks.ts";
 import type { Tunnel } from "./tunnel.ts";
 
@@ -6,6 +7,7 @@ export interface Role {
   readonly isServer: boolean;
   /** How long the peer's SETTINGS may take. */
   readonly settingsTimeoutMs: number;
+  readonly onFlood: OnFlood | undefined;
   /** The peer's SETTINGS are in, for the first time or again. */
   settingsCame(): void;
   /** A whole header block. Throws a Fault. */

@@ -2,7 +2,7 @@ import { type ByteStream, StreamError } from "#stream";
 import type { Clock } from "#system";
 import { Connection } from "./connection.ts";
 import type { Role } from "./role.ts";
-import type { FloodKind } from "./flood.ts";
+import type { FloodKind, OnFlood } from "./flood.ts";
 import { Code, Fault, STREAM_ID_MAX } from "./frames.ts";
 import type { HeaderBlock } from "./header_blocks.ts";
 import { type RequestHead, validateRequest, validateTrailers } from "./headers.ts";
@@ -20,14 +20,16 @@ const STATUS_OK = 200;
 /**
  * Serves `stream` and owns it from here on. `onRequest` gets every request, whatever its method, except malformed ones,
  * extended CONNECT and header lists over the limit, which are reset; it must not throw. Nothing a peer sends throws.
+ * `onFlood` is told what the peer did too often, before it is cut off.
  */
 export function serve(
   stream: ByteStream,
   settings: Http2Settings,
   clock: Clock,
   onRequest: (request: IncomingConnect) => void,
+  onFlood?: OnFlood,
 ): ServerConnection {
-  return new Server(stream, settings, clock, onRequest);
+  return new Server(stream, settings, clock, onRequest, onFlood);
 }
 
 class Server implements ServerConnection, Role {
@@ -44,6 +46,7 @@ class Server implements ServerConnection, Role {
     private readonly settings: Http2Settings,
     clock: Clock,
     private readonly onRequest: (request: IncomingConnect) => void,
+    readonly onFlood: OnFlood | undefined,
   ) {
     this.#connection = new Connection(stream, settings, clock, this);
     this.closed = this.#connection.closed;
@@ -230,6 +233,7 @@ export class Incoming implements IncomingConnect {
     if (this.#answered) throw new Error("cannot answer a request twice");
     this.#answered = true;
     this.tunnel.isAnswered = true;
-    this.connection.guard.answered();
+    // An answer to a request that is gone is no useful work: each rapid reset would pay for itself.
+    if (!this.tunnel.isOver) this.connection.guard.answered();
   }
 }

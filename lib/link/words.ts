@@ -24,7 +24,20 @@ export type ToControl =
     readonly tell: "connections";
     readonly id: number;
     readonly connections: ConnectionLists;
+    readonly floods: readonly FloodRow[];
   };
+
+/** What one peer did too often, in the dump. */
+export interface FloodRow {
+  /** Null: not verified, so that only the address is known. */
+  readonly identity: string | null;
+  /** Of the last violation. */
+  readonly address: string;
+  /** How often, by kind. */
+  readonly violations: Readonly<Record<string, number>>;
+  /** RFC 3339, of the last violation. */
+  readonly lastSeen: string;
+}
 
 /** One row of the dump (behaviour.md 14.3). */
 export interface ConnectionRow {
@@ -32,6 +45,11 @@ export interface ConnectionRow {
   readonly originalDst: string | null;
   readonly actualDst: string;
   readonly protocol: "TCP" | "HBONE" | "DOUBLEHBONE";
+}
+/** What a data side knows of its peers. */
+export interface DataReport {
+  readonly connections: ConnectionLists;
+  readonly floods: readonly FloodRow[];
 }
 export interface ConnectionLists {
   readonly inbound: readonly ConnectionRow[];

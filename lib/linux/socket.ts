@@ -97,10 +97,12 @@ export function originalDestinationOf(fd: number): SocketAddress | undefined {
 /** Best effort, as behaviour.md 2.4 wants: a connection without keepalive is better than none. */
 export function setKeepalive(fd: number, keepalive: KeepaliveOptions): void {
   const seconds = (ms: number) => Math.max(1, Math.round(ms / 1000));
-  trySetOption(fd, C.SOL_SOCKET, C.SO_KEEPALIVE, 1);
-  trySetOption(fd, C.SOL_TCP, C.TCP_KEEPIDLE, seconds(keepalive.idleMs));
-  trySetOption(fd, C.SOL_TCP, C.TCP_KEEPINTVL, seconds(keepalive.intervalMs));
-  trySetOption(fd, C.SOL_TCP, C.TCP_KEEPCNT, keepalive.retries);
+  if (keepalive.probes !== false) {
+    trySetOption(fd, C.SOL_SOCKET, C.SO_KEEPALIVE, 1);
+    trySetOption(fd, C.SOL_TCP, C.TCP_KEEPIDLE, seconds(keepalive.idleMs));
+    trySetOption(fd, C.SOL_TCP, C.TCP_KEEPINTVL, seconds(keepalive.intervalMs));
+    trySetOption(fd, C.SOL_TCP, C.TCP_KEEPCNT, keepalive.retries);
+  }
   if (keepalive.userTimeoutMs !== undefined) {
     trySetOption(fd, C.SOL_TCP, C.TCP_USER_TIMEOUT, keepalive.userTimeoutMs);
   }

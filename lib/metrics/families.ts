@@ -149,6 +149,15 @@ export const FAMILIES = {
   ztunnel_xds_resources_rejected: counter("Total number of resources refused (unstable).", [
     "url",
   ]),
+  // Ours: what peers did too often, and what sockets are doing.
+  hbone_flood_violations: counter(
+    "The total number of peers cut off for too much of one thing, by kind (unstable).",
+    ["kind"],
+  ),
+  ztunnel_sockets: gauge(
+    "The current number of sockets by what they are doing (unstable).",
+    ["reporter", "state"],
+  ),
   // Ours, absent until it happens: what Prometheus cannot see by itself.
   ztunnel_metrics_series_evicted: counter(
     "The total number of idle series that were forgotten (unstable).",

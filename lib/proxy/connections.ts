@@ -2,16 +2,29 @@ import { authorize, type ConnectionFacts } from "#authz";
 import type { ConnectionLists, ConnectionRow } from "#link";
 import type { MeshView, Workload } from "#mesh";
 import type { Failure } from "#values";
+import { Quiet, type QuietLimits } from "./reaper.ts";
+import type { Reporter, SocketState, SocketStates } from "./sockets.ts";
 
-/** A live connection in the table. Disposing it takes it out; nothing else does. */
+/** A live connection in the table, connecting at first. Disposing it takes it out; nothing else does. */
 export interface Row extends Disposable {
   /** Aborted with a Failure as its reason when the connection must end. */
   readonly revoked: AbortSignal;
+  /** Bytes may move from now on; `movedBytes` says how many have so far. */
+  opened(movedBytes: () => number): void;
+  /** One direction has ended. */
+  halfClosed(): void;
 }
 
-interface InboundRow {
+interface OutboundRow {
   readonly shown: ConnectionRow;
   readonly revoke: AbortController;
+  readonly reporter: Reporter;
+  state: SocketState;
+  /** Once bytes may move. */
+  quiet: Quiet | undefined;
+}
+
+interface InboundRow extends OutboundRow {
   readonly facts: ConnectionFacts;
   /** As it was when the connection was accepted. */
   readonly workload: Workload;
@@ -20,17 +33,17 @@ interface InboundRow {
 /** Every live connection of one proxy instance, so that a change of policy or a drain finds it. */
 export class Connections {
   readonly #inbound = new Set<InboundRow>();
-  readonly #outbound = new Set<
-    { readonly shown: ConnectionRow; readonly revoke: AbortController }
-  >();
+  readonly #outbound = new Set<OutboundRow>();
   #emptied: (() => void)[] = [];
+
+  constructor(private readonly sockets: SocketStates) {}
 
   get count(): number {
     return this.#inbound.size + this.#outbound.size;
   }
 
   trackOutbound(shown: ConnectionRow): Row {
-    return this.#track(this.#outbound, { shown, revoke: new AbortController() });
+    return this.#track(this.#outbound, { shown, ...newRow("source") });
   }
 
   /**
@@ -38,7 +51,7 @@ export class Connections {
    * (behaviour.md 5.6).
    */
   trackInbound(shown: ConnectionRow, facts: ConnectionFacts, workload: Workload): Row {
-    return this.#track(this.#inbound, { shown, revoke: new AbortController(), facts, workload });
+    return this.#track(this.#inbound, { shown, ...newRow("destination"), facts, workload });
   }
 
   /**
@@ -55,6 +68,20 @@ export class Connections {
       revokedCount++;
     }
     return revokedCount;
+  }
+
+  /** Ends every connection that has been silent for too long; returns how many. */
+  sweep(nowMs: number, limits: QuietLimits): number {
+    let endedCount = 0;
+    for (const table of [this.#inbound, this.#outbound]) {
+      for (const { quiet, revoke } of table) {
+        const failure = quiet?.judge(nowMs, limits);
+        if (failure === undefined || revoke.signal.aborted) continue;
+        revoke.abort(failure);
+        endedCount++;
+      }
+    }
+    return endedCount;
   }
 
   /** Ends all that is left, as the end of a drain does. */
@@ -76,14 +103,38 @@ export class Connections {
     return { inbound: shown(this.#inbound), outbound: shown(this.#outbound) };
   }
 
-  #track<T extends { readonly revoke: AbortController }>(table: Set<T>, row: T): Row {
+  #track<T extends OutboundRow>(table: Set<T>, row: T): Row {
     table.add(row);
+    this.sockets.move(row.reporter, undefined, row.state);
+    const enter = (state: SocketState) => {
+      if (!table.has(row)) return;
+      this.sockets.move(row.reporter, row.state, state);
+      row.state = state;
+    };
     return {
       revoked: row.revoke.signal,
+      opened: (movedBytes) => {
+        row.quiet = new Quiet(movedBytes);
+        enter("established");
+      },
+      halfClosed: () => {
+        if (row.quiet !== undefined) row.quiet.isHalfClosed = true;
+        enter("half_closed");
+      },
       [Symbol.dispose]: () => {
-        table.delete(row);
+        if (!table.delete(row)) return;
+        this.sockets.move(row.reporter, row.state, undefined);
         if (this.count === 0) { for (const resolve of this.#emptied.splice(0)) resolve(); }
       },
     };
   }
+}
+
+function newRow(reporter: Reporter) {
+  return {
+    revoke: new AbortController(),
+    reporter,
+    state: "connecting" as SocketState,
+    quiet: undefined,
+  };
 }

@@ -10,11 +10,15 @@ import type { Tls } from "#tls";
 import { SocketAddress } from "#values";
 import { Bundles } from "./bundles.ts";
 import { Connections } from "./connections.ts";
+import { Floods } from "./floods.ts";
+import { Handshakes, HANDSHAKES_LIMITS } from "./handshakes.ts";
 import { serveInbound } from "./inbound.ts";
 import { LocalWorkload } from "./local_workload.ts";
 import { serveCaptured } from "./outbound.ts";
 import { PROXY_LIMITS, type ProxyParts, type ProxySettings } from "./parts.ts";
 import { servePassthrough } from "./passthrough.ts";
+import { Reaper } from "./reaper.ts";
+import { type SocketState, SocketStates } from "./sockets.ts";
 import { serveSocks5 } from "./socks5.ts";
 
 export interface DataPlaneOptions {
@@ -58,8 +62,9 @@ export class DataPlane {
   readonly #acceptors = new Map<Component, Acceptor>();
   readonly #servers = new Set<LiveServer>();
   readonly #log: Log;
-  /** Peers in mid-handshake, oldest first. */
-  readonly #handshakes = new Set<Arrival>();
+  readonly #sockets: SocketStates;
+  readonly #handshakes: Handshakes;
+  readonly #reaper: Reaper;
   #arrivalsCount = 0;
   #arrivalsOver: (() => void)[] = [];
   #draining = false;
@@ -71,17 +76,27 @@ export class DataPlane {
     const local = new LocalWorkload(deps.view, settings.info, deps.clock);
     const bundles = new Bundles((identity) => deps.port.post({ tell: "want_cert", identity }));
     const dialer = deps.kernel.dialer(options.dialer);
+    this.#log = deps.scope("ztunnel::proxy");
+    const floods = new Floods({ clock: deps.clock, metrics: deps.metrics, log: this.#log });
+    this.#handshakes = new Handshakes((arrival, cap) => {
+      const source = { address: arrival.source, identity: undefined };
+      floods.note("concurrent_handshakes", source, `${HANDSHAKES_LIMITS[cap]} at a time (${cap})`);
+    });
+    this.#sockets = new SocketStates(deps.metrics);
+    const connections = new Connections(this.#sockets);
+    this.#reaper = new Reaper(connections, settings.quiet, deps.clock, this.#log);
     const pool = () =>
       new TunnelPool({
         dialer,
         tls: deps.tls,
         clock: deps.clock,
         bundleOf: (identity) => bundles.get(identity),
+        onFlood: ({ kind, limit }, address, identity) =>
+          floods.note(kind, { address, identity }, limit),
         ...options.pool,
         ...(settings.from === undefined ? {} : { from: settings.from }),
       });
     this.#pools = [pool(), pool()];
-    this.#log = deps.scope("ztunnel::proxy");
     this.#parts = {
       settings,
       view: deps.view,
@@ -94,7 +109,8 @@ export class DataPlane {
       log: this.#log,
       bundles,
       local,
-      connections: new Connections(),
+      connections,
+      floods,
       pool: this.#pools[0]!,
     };
     this.#socksParts = { ...this.#parts, pool: this.#pools[1]! };
@@ -121,7 +137,7 @@ export class DataPlane {
   }
 
   #hear(word: ToData): void {
-    const { bundles, local, connections, view } = this.#parts;
+    const { bundles, local, connections, floods, view } = this.#parts;
     switch (word.tell) {
       case "mesh": {
         local.recheck();
@@ -146,6 +162,7 @@ export class DataPlane {
           tell: "connections",
           id: word.id,
           connections: connections.lists(),
+          floods: floods.rows(),
         });
     }
   }
@@ -172,6 +189,7 @@ export class DataPlane {
   #start(): void {
     this.#warmUp();
     this.#tellMissing();
+    this.#reaper.start();
     const serve: Readonly<Record<Component, (acceptor: Acceptor, arrival: Arrival) => void>> = {
       inbound: (acceptor, arrival) => this.#onPeer(acceptor, arrival),
       plaintext: (acceptor, arrival) =>
@@ -197,30 +215,22 @@ export class DataPlane {
 
   #onPeer(acceptor: Acceptor, arrival: Arrival): void {
     this.#gauge("destination", arrival);
-    if (this.#handshakes.size >= PROXY_LIMITS.handshakesMax) this.#dropOldestHandshake();
-    this.#handshakes.add(arrival);
-    const shaken = () => void this.#handshakes.delete(arrival);
+    const shaken = this.#handshakes.enter(arrival);
+    let state: SocketState = "handshake";
+    this.#sockets.move("destination", undefined, state);
     const seat = {
       spoof: acceptor.transparent,
       onServer: (server: LiveServer) => {
         shaken();
+        this.#sockets.move("destination", state, state = "tunnel");
         this.#servers.add(server);
         if (this.#draining) server.drain();
         return () => void this.#servers.delete(server);
       },
     };
-    void serveInbound(this.#parts, seat, arrival).finally(shaken);
-  }
-
-  /** A peer that means it is done in milliseconds, so that the oldest is the likeliest to be a silent one. */
-  #dropOldestHandshake(): void {
-    const [oldest] = this.#handshakes;
-    if (oldest === undefined) return;
-    this.#handshakes.delete(oldest);
-    oldest.stream.abort();
-    this.#log.debug?.("a peer was reset: too many handshakes are under way", {
-      "src.addr": display(SocketAddress.format(oldest.source)),
-      handshakesCount: PROXY_LIMITS.handshakesMax,
+    void serveInbound(this.#parts, seat, arrival).finally(() => {
+      shaken();
+      this.#sockets.move("destination", state, undefined);
     });
   }
 
@@ -264,6 +274,7 @@ export class DataPlane {
       this.deps.clock.sleep(PROXY_LIMITS.forcedEndMs),
       Promise.all([this.#parts.connections.emptied(), this.#arrivalsOverPromise()]),
     ]);
+    this.#reaper.stop();
     for (const server of this.#servers) server.destroy();
     for (const pool of this.#pools) pool.destroy();
     this.deps.port.post({ tell: "drained" });

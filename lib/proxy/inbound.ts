@@ -7,9 +7,10 @@ import { type Baggage, Headings, type IncomingTunnel, serveTunnels } from "#hbon
 import { display, type Log } from "#log";
 import type { Workload } from "#mesh";
 import { type Authority, type InboundPlan, planInbound } from "#route";
-import { type Arrival, type ByteStream, relay } from "#stream";
+import type { Arrival, ByteStream } from "#stream";
 import type { Peer } from "#tls";
 import { CONSEQUENCES, type Failure, Refusal, SocketAddress } from "#values";
+import { carry } from "./carry.ts";
 import { dialFor } from "./dial.ts";
 import { baggageOf, hexOf } from "./outbound.ts";
 import type { ProxyParts } from "./parts.ts";
@@ -37,15 +38,27 @@ export async function serveInbound(
       secured,
       parts.settings.tunnelServer,
       (request, peer) => void serveTunnel(parts, seat, arrival, request, peer),
+      ({ kind, limit }, { identity }) =>
+        parts.floods.note(kind, { address: arrival.source, identity }, limit),
     );
     const forget = seat.onServer(server);
     await server.closed;
     forget();
   } catch (error) {
     arrival.stream.abort();
+    if (isTimeout(error)) {
+      const source = { address: arrival.source, identity: undefined };
+      parts.floods.note("handshake", source, "a fixed time");
+    }
     const ends = { client: arrival.source, hop: arrival.local };
     logEarlyDenial(parts.access, ends, "inbound", Refusal.failureOf(error));
   }
+}
+
+/** The peer did not finish its handshake in time. */
+function isTimeout(error: unknown): boolean {
+  return error instanceof Refusal && error.cause instanceof Error &&
+    error.cause.name === "TimeoutError";
 }
 
 async function serveTunnel(
@@ -133,6 +146,7 @@ async function deliver(tunnel: Tunnel): Promise<void> {
     await using application = await dialFor(parts, plan.target, {
       kind: "application_connect",
       revoked: row.revoked,
+      abandoned: request.abandoned,
       ...(seat.spoof ? { spoof: arrival.source.ip } : {}),
     });
     if (row.revoked.aborted) throw new Refusal(row.revoked.reason);
@@ -141,9 +155,7 @@ async function deliver(tunnel: Tunnel): Promise<void> {
         ? new Map([["baggage", [Headings.baggage(baggageOf(workload))]]])
         : new Map(),
     );
-    record.end(
-      await relay({ downstream, upstream: application, meter: record, revoked: row.revoked }),
-    );
+    await carry(row, record, downstream, application);
   } catch (error) {
     const failure = Refusal.failureOf(error);
     answer.refuse(failure);

@@ -6,8 +6,9 @@ import { type Baggage, Headings } from "#hbone";
 import { display } from "#log";
 import { identityOf, type Workload } from "#mesh";
 import { type OutboundPlan, planOutbound } from "#route";
-import { type Arrival, type ByteStream, relay } from "#stream";
+import type { Arrival, ByteStream } from "#stream";
 import { type Failure, Refusal, SocketAddress, type SpiffeId } from "#values";
+import { carry } from "./carry.ts";
 import { dialFor } from "./dial.ts";
 import type { ProxyParts } from "./parts.ts";
 import { ConnectionRecord, logEarlyDenial } from "./record.ts";
@@ -66,7 +67,7 @@ export async function serveOutbound(
   using record = openRecord(parts, arrival, plan, source, startMs);
   try {
     await using upstream = await openUpstream(parts, arrival, plan, source, traceId, row.revoked);
-    record.end(await relay({ downstream, upstream, meter: record, revoked: row.revoked }));
+    await carry(row, record, downstream, upstream);
   } catch (error) {
     downstream.abort();
     record.end(row.revoked.aborted ? row.revoked.reason : Refusal.failureOf(error));

@@ -12,7 +12,9 @@ import type { Tls } from "#tls";
 import type { Ip } from "#values";
 import type { Bundles } from "./bundles.ts";
 import type { Connections } from "./connections.ts";
+import type { Floods } from "./floods.ts";
 import type { LocalWorkload } from "./local_workload.ts";
+import type { QuietLimits } from "./reaper.ts";
 
 /** How long things may take and how many there may be (behaviour.md Appendix B, and ours where it is silent). */
 export const PROXY_LIMITS = {
@@ -20,8 +22,6 @@ export const PROXY_LIMITS = {
   connectTimeoutMs: 10_000,
   /** The local workload may be a moment late from the control plane (behaviour.md 4.2). */
   localWorkloadWaitMs: 5_000,
-  /** Peers in mid-handshake on 15008: each costs a TLS state and proves nothing yet. Past this the oldest is reset. */
-  handshakesMax: 1_024,
   /** After a drain's deadline: what was cut off gets this long to write its access line. */
   forcedEndMs: 500,
   /** Greeting and request together; a client that takes longer is not speaking SOCKS. */
@@ -47,6 +47,8 @@ export interface ProxySettings {
   /** Policy notes at info instead of debug (AUTHZ_POLICY_INFO_LOGGING). */
   readonly policyInfoLogging: boolean;
   readonly tunnelServer: TunnelServerOptions;
+  /** For how long connections may be silent. */
+  readonly quiet: QuietLimits;
 }
 
 export interface ProxyParts {
@@ -62,6 +64,7 @@ export interface ProxyParts {
   readonly bundles: Bundles;
   readonly local: LocalWorkload;
   readonly connections: Connections;
+  readonly floods: Floods;
   /** Outbound and SOCKS5 have pools of their own (behaviour.md 7.7). */
   readonly pool: TunnelPool;
 }

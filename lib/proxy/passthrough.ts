@@ -5,8 +5,9 @@
 import type { ConnectionFacts } from "#authz";
 import { display } from "#log";
 import { attributeService } from "#route";
-import { type Arrival, relay } from "#stream";
+import type { Arrival } from "#stream";
 import { Refusal, SocketAddress } from "#values";
+import { carry } from "./carry.ts";
 import { dialFor } from "./dial.ts";
 import { judge } from "./inbound.ts";
 import { hexOf } from "./outbound.ts";
@@ -82,10 +83,7 @@ async function deliver(
       revoked: row.revoked,
       ...(spoof ? { spoof: arrival.source.ip } : {}),
     });
-    const { stream: downstream } = arrival;
-    record.end(
-      await relay({ downstream, upstream: application, meter: record, revoked: row.revoked }),
-    );
+    await carry(row, record, arrival.stream, application);
   } catch (error) {
     arrival.stream.abort();
     record.end(Refusal.failureOf(error));

@@ -58,6 +58,11 @@ export class ConnectionRecord implements Meter, Disposable {
     this.#sentSeries.add(bytes);
   }
 
+  /** In both directions. */
+  get movedBytes(): number {
+    return this.#receivedBytes + this.#sentBytes;
+  }
+
   /** How it ended. A record that is disposed without it was cut off by a drain (behaviour.md 13.3). */
   end(failure: Failure | undefined): void {
     this.#failure = failure;

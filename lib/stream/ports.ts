@@ -18,6 +18,8 @@ export interface Arrival {
 }
 
 export interface KeepaliveOptions {
+  /** False: no probes, only the user timeout. */
+  readonly probes?: boolean;
   readonly idleMs: number;
   readonly intervalMs: number;
   readonly retries: number;

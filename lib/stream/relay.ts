@@ -13,6 +13,8 @@ export interface RelayOptions {
   readonly meter: Meter;
   /** Aborting ends both streams at once; its reason is a Failure, which becomes the result. */
   readonly revoked: AbortSignal;
+  /** Called once, when the first of both directions has ended and the other goes on. */
+  readonly onHalfClosed?: () => void;
 }
 
 /**
@@ -25,7 +27,7 @@ export interface RelayOptions {
  * both streams. The streams stay the caller's, to dispose of.
  */
 export async function relay(options: RelayOptions): Promise<Failure | undefined> {
-  const { downstream, upstream, meter, revoked } = options;
+  const { downstream, upstream, meter, revoked, onHalfClosed } = options;
   const abortBoth = (): void => {
     downstream.abort();
     upstream.abort();
@@ -38,6 +40,7 @@ export async function relay(options: RelayOptions): Promise<Failure | undefined>
   try {
     const there = carry(downstream, upstream, (bytes) => meter.received(bytes));
     const back = carry(upstream, downstream, (bytes) => meter.sent(bytes));
+    if (onHalfClosed !== undefined) void Promise.race([there, back]).then(onHalfClosed);
     const [sending, receiving] = await Promise.all([there, back]);
     if (revoked.aborted) return reasonOf(revoked);
     // Whoever still sends into a direction that has no taker would be blocked for ever.

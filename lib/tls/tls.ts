@@ -141,7 +141,10 @@ class NodeTls implements Tls {
     const closed = () => fail(new Error("the peer closed the connection"));
     let onCut = closed;
     const timer = this.clock.after(timeoutMs, () => {
-      fail(new Error(`no handshake within ${timeoutMs} ms`));
+      const error = new Error(`no handshake within ${timeoutMs} ms`);
+      // For whoever counts silent peers: it is the refusal's cause.
+      error.name = "TimeoutError";
+      fail(error);
     });
     try {
       // On a socket that is gone already nothing would ever happen.

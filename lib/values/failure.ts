@@ -34,6 +34,8 @@ export type Failure =
   | { readonly kind: "self_call" }
   | { readonly kind: "ip_mismatch"; readonly connected: Ip; readonly authority: Ip }
   | { readonly kind: "socks"; readonly cause: string }
+  | { readonly kind: "half_closed"; readonly quietMs: number }
+  | { readonly kind: "idle"; readonly quietMs: number }
   | { readonly kind: "drained" };
 
 interface Consequence {
@@ -85,6 +87,9 @@ export const CONSEQUENCES = {
   socks: { flag: "CONNECT", status: 503, side: "client" },
   // As ztunnel (behaviour.md 18.2): dashboards count drained connections as closed, not as failed.
   drained: { flag: "-", status: 503, side: "us" },
+  // Likewise: it had served its time.
+  half_closed: { flag: "-", status: 503, side: "us" },
+  idle: { flag: "-", status: 503, side: "us" },
 } as const satisfies Record<Failure["kind"], Consequence>;
 
 /** An operating failure on its way to whoever logs it. Anything else that is thrown is a bug. */
@@ -166,6 +171,10 @@ function describeRefused(failure: Exclude<Failure, { kind: FailureInTransit }>):
       return `ip mismatch: ${failure.connected} != ${failure.authority}`;
     case "socks":
       return `socks5: ${failure.cause}`;
+    case "half_closed":
+      return `connection closed: half-closed, and no byte for ${failure.quietMs / 1_000} s`;
+    case "idle":
+      return `connection closed: no byte for ${failure.quietMs / 1_000} s`;
     case "drained":
       return "connection closed due to connection drain";
   }

@@ -226,10 +226,19 @@ Deno.test("config_dump is what JSON.stringify with two spaces would write, keys 
       protocol: "HBONE" as const,
     }],
   };
+  // Two data threads met the same peer, and a stranger knocked from two ports.
+  const peer = { identity: "spiffe://td/ns/a/sa/b", address: "10.0.0.1:1" };
+  const stranger = { identity: null, violations: { handshake: 1 } };
+  const floods = [
+    { ...peer, violations: { ping: 2, settings: 1 }, lastSeen: "2026-01-01T00:00:02.000Z" },
+    { ...stranger, address: "[fd00::1]:1", lastSeen: "2026-01-01T00:00:03.000Z" },
+    { ...peer, violations: { ping: 3 }, lastSeen: "2026-01-01T00:00:01.000Z" },
+    { ...stranger, address: "[fd00::1]:2", lastSeen: "2026-01-01T00:00:04.000Z" },
+  ];
   const xds = { state: "connected", types: [] };
   const sources = sourcesWith({
     mesh,
-    connections: () => Promise.resolve(connections),
+    report: () => Promise.resolve({ connections, floods }),
     xds: () => xds,
   });
   await withServer(startAdminServer({ ...on("admin"), sources }), async (base) => {
@@ -242,6 +251,7 @@ Deno.test("config_dump is what JSON.stringify with two spaces would write, keys 
       "certificates",
       "config",
       "connections",
+      "floodViolations",
       "policies",
       "services",
       "stagedServices",
@@ -252,6 +262,10 @@ Deno.test("config_dump is what JSON.stringify with two spaces would write, keys 
     ]);
     deepStrictEqual(dump.xds, xds);
     deepStrictEqual(dump.connections, connections);
+    deepStrictEqual(dump.floodViolations, [
+      { ...floods[0], violations: { ping: 5, settings: 1 } },
+      { ...floods[3], violations: { handshake: 2 } },
+    ]);
     deepStrictEqual(dump.stagedServices, {
       "ns/host": { uid: { workloadUid: "uid", port: { 80: 8080 }, status: "Healthy" } },
     });

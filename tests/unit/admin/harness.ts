@@ -83,7 +83,7 @@ export function sourcesWith(changes: Partial<AdminSources> = {}): AdminSources &
     mesh: EMPTY_MESH,
     staticConfig: () => Promise.resolve({ workloads: [], policies: [], services: [] }),
     certificates: () => [{ identity: "spiffe://td/ns/a/sa/b", state: "Available" }],
-    connections: () => Promise.resolve({ inbound: [], outbound: [] }),
+    report: () => Promise.resolve({ connections: { inbound: [], outbound: [] }, floods: [] }),
     version: () => ({ version: "1" }),
     xds: () => undefined,
     logHub: createLogHub({ write: () => {}, nowMs: () => 0, filter: "", format: "plain" }),

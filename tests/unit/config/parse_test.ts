@@ -59,6 +59,8 @@ Deno.test("parseConfig() gives every setting its default", () => {
     },
     poolStreamsPerConnectionMax: 100,
     poolUnusedReleaseMs: 300_000,
+    halfClosedLingerMs: 600_000,
+    idleTimeoutMs: 0,
     drainDeadlineMs: 5_000,
     inpodUds: "/var/run/ztunnel/ztunnel.sock",
     inpodPortReuse: true,

@@ -1,9 +1,7 @@
 /** The data side before a kernel of queues: decisions become streams, lines and counters. TLS is in tests/direct. */
 import { deepStrictEqual, match, ok, rejects, strictEqual, throws } from "node:assert/strict";
-import type { ByteStream } from "#stream";
-import type { CertBundle } from "#tls";
 import { at, ip, workload } from "../route/world.ts";
-import { bytes, deny, noTls, options, readText, WEB, World } from "./world.ts";
+import { bytes, deny, options, readText, World } from "./world.ts";
 
 Deno.test("DataPlane binds all or nothing, and accepts only when it is told to start", async () => {
   const world = new World();
@@ -72,6 +70,7 @@ Deno.test("plaintext from outside is judged by policy, spoofs its source, and en
       }],
       outbound: [],
     },
+    floods: [],
   });
   world.mesh.writer.upsertPolicy(deny);
   world.commit();
@@ -101,29 +100,6 @@ Deno.test("our own ports are refused from either side", async () => {
     [true, true, true],
   );
   strictEqual(world.kernel.dialled.length, 0);
-});
-
-Deno.test("silent peers on 15008 do not keep others out: the oldest handshake makes room", async () => {
-  const shaking: ByteStream[] = [];
-  const world = await new World(options, undefined, {
-    client: noTls.client,
-    server: (stream) => {
-      shaking.push(stream);
-      return new Promise(() => {});
-    },
-  }).start();
-  world.port.post({ tell: "cert", identity: WEB, bundle: { identity: WEB } as CertBundle });
-  const connect = (port: number) =>
-    world.kernel.connect(15008, at(`10.7.0.1:${port}`), at("10.1.0.5:15008"));
-  const oldest = connect(1);
-  for (let port = 2; port <= 1_024; port++) connect(port);
-  await world.clock.advance(0);
-  strictEqual(shaking.length, 1_024);
-  const reset = rejects(readText(oldest), { kind: "reset" });
-  connect(1_025);
-  await reset;
-  await world.clock.advance(0);
-  strictEqual(shaking.length, 1_025, "the newest is served");
 });
 
 Deno.test("a connection that comes before its workload is known waits 5 s for it", async () => {

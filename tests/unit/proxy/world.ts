@@ -66,6 +66,7 @@ export function options(clock: FakeClock): DataPlaneOptions {
       responseBaggage: true,
       from: undefined,
       policyInfoLogging: false,
+      quiet: { halfClosedLingerMs: 600_000, idleTimeoutMs: 0 },
       tunnelServer: { clock, settings: { ...HTTP2, concurrentStreamsMax: 200 } },
     },
     listeners: {
