@@ -1,9 +1,22 @@
 /**
- * Stand-ins for what surrounds a proxy: today the demo services of `dev`.
+ * Stand-ins for what surrounds a proxy: istiod and its CA, and the demo services of `dev`.
  *
- * Owns: programs that play the mesh's other parts. Never: being loaded by `proxy` (a dynamic import from `dev`, and
- * tests). Runs on: their own process.
+ * Owns: programs that play the mesh's other parts, and play them wrong on demand. Never: being loaded by `proxy` (a
+ * dynamic import from `dev`, and tests). Runs on: their own process, or dev's.
  *
  * @module
  */
 export { type DemoService, startDemoService } from "./demo_service.ts";
+export { ControlPlane, type ControlPlaneOptions } from "./control_plane.ts";
+export { MeshAuthority } from "./authority.ts";
+export { Tokens } from "./tokens.ts";
+export type { Caller, TokenRequest } from "./tokens.ts";
+export type { ControlPlaneEvent, EventOf, Records } from "./records.ts";
+export type { CaFault, Faults, Poison, ServerFault } from "./faults.ts";
+export {
+  differencesBetween,
+  type TypedMesh,
+  type WireMesh,
+  wireMeshOf,
+  type WireResource,
+} from "./wire_mesh.ts";
