@@ -15,8 +15,15 @@ export interface Written<V> {
  */
 const KEY_BYTES = 64;
 
-/** Per key what shall be there; undefined for what goes. */
-export type Writes<K, V> = ReadonlyMap<K, Written<V> | undefined>;
+/** A policy that shall be; its record is in the memory already, where nothing leads to it yet. */
+export interface PolicyWrite {
+  readonly scope: Policy["scope"];
+  readonly keyHash: number;
+  readonly namespaceHash: number;
+  readonly id: number;
+  /** What is there already says the same, and `id` is its. */
+  readonly isSame: boolean;
+}
 
 /** What is there already. */
 export interface Known {
@@ -25,11 +32,11 @@ export interface Known {
   hasPolicy(key: string): boolean;
 }
 
-/** What was written since the last commit. Nothing of it is in the arena. */
+/** What was written since the last commit. Nothing of it can be seen. */
 export class Batch {
   readonly workloads = new Map<string, Written<Workload> | undefined>();
   readonly services = new Map<ServiceKey, Written<Service> | undefined>();
-  readonly policies = new Map<string, Written<Policy> | undefined>();
+  readonly policies = new Map<string, PolicyWrite | undefined>();
   #isCleared = false;
   #weightBytes = 0;
 
@@ -56,26 +63,27 @@ export class Batch {
     this.#write(this.services, key, written, 2 + vips.length + cidrVips.length);
   }
 
-  upsertPolicy(written: Written<Policy>): void {
-    this.#write(this.policies, written.value.key, written, 2);
+  upsertPolicy(key: string, written: PolicyWrite, bytesCount: number): void {
+    put(this.policies, key, written);
+    this.#weightBytes += bytesCount + 2 * KEY_BYTES;
   }
 
   removeAddress(name: string): boolean {
     if (this.#has(this.workloads, name, () => this.known.workload(name) !== undefined)) {
-      remove(this.workloads, name);
+      put(this.workloads, name, undefined);
       return true;
     }
     const slash = name.indexOf("/");
     if (slash < 0) return false;
     const key = name as ServiceKey;
     if (!this.#has(this.services, key, () => this.known.service(key) !== undefined)) return false;
-    remove(this.services, key);
+    put(this.services, key, undefined);
     return true;
   }
 
   removePolicy(key: string): boolean {
     if (!this.#has(this.policies, key, () => this.known.hasPolicy(key))) return false;
-    remove(this.policies, key);
+    put(this.policies, key, undefined);
     return true;
   }
 
@@ -85,7 +93,7 @@ export class Batch {
     for (const writes of [this.workloads, this.services, this.policies]) writes.clear();
   }
 
-  #has<K>(writes: Writes<K, unknown>, key: K, isKnown: () => boolean): boolean {
+  #has<K>(writes: ReadonlyMap<K, unknown>, key: K, isKnown: () => boolean): boolean {
     if (writes.has(key)) return writes.get(key) !== undefined;
     return !this.#isCleared && isKnown();
   }
@@ -96,14 +104,13 @@ export class Batch {
     written: Written<V>,
     keysCount: number,
   ): void {
-    // The latest write is also the latest in order, by which ties are broken.
-    writes.delete(key);
-    writes.set(key, written);
+    put(writes, key, written);
     this.#weightBytes += written.bytes.length + keysCount * KEY_BYTES;
   }
 }
 
-function remove<K, V>(writes: Map<K, V | undefined>, key: K): void {
+/** The latest write is also the latest in order, by which ties are broken. */
+function put<K, V>(writes: Map<K, V | undefined>, key: K, written: V | undefined): void {
   writes.delete(key);
-  writes.set(key, undefined);
+  writes.set(key, written);
 }

@@ -18,7 +18,7 @@ const GROWTH_BYTES = 4 << 20;
 /** Empty pages that stay with us for what comes next, instead of going back to the system: 1 MiB. */
 const SPARE_PAGES_MAX = 16;
 /** Moving records begins when this much of the small pages is waste, and at least so many bytes. */
-const WASTE_RATIO_MAX = 0.2;
+const WASTE_RATIO_MAX = 0.1;
 const WASTE_BYTES_MIN = 1 << 20;
 /** What one `compact` moves at most, in bytes: well under a millisecond. */
 export const MOVED_BYTES_MAX = 512 << 10;

@@ -16,7 +16,17 @@ const DIRECTORY_BYTES_INITIAL = 64 << 10;
 export const READERS_MAX = 128;
 
 export const HEADER_WORDS = 4;
-export const KIND = { workload: 1, service: 2, policy: 3, list: 4, table: 5, root: 6 } as const;
+export const KIND = {
+  workload: 1,
+  service: 2,
+  policy: 3,
+  list: 4,
+  /** One part of a table. */
+  table: 5,
+  root: 6,
+  /** A table: the ids of its parts, 0 for those that were never needed. */
+  parts: 7,
+} as const;
 export type Kind = typeof KIND[keyof typeof KIND];
 /** Given typed, so that empty texts are no defaults. */
 export const FLAG_LOCAL = 1 << 3;
@@ -35,6 +45,13 @@ const EPOCH_SLOT = 1;
 const READER_SLOT_FIRST = 16;
 const READER_SLOT_STRIDE = 16;
 export const CONTROL_BYTES = 4 * (READER_SLOT_FIRST + READERS_MAX * READER_SLOT_STRIDE);
+
+/**
+ * A table is in so many parts, by the upper bits of the hash, so that growing never means more than moving one of them:
+ * 100,000 entries are 400 per part, 3 million are 12,000.
+ */
+export const TABLE_PARTS_BITS = 8;
+export const TABLE_PARTS = 1 << TABLE_PARTS_BITS;
 
 /** Marks a slot of a table whose value went; probing goes on behind it. */
 const TOMBSTONE = 0xffffffff;
@@ -153,8 +170,14 @@ export class Memory {
 
   /** The ids under a hash: of several keys, if they share it, so every one is to be verified. */
   idsUnder(tableId: number, hash: number): readonly number[] {
-    const value = this.valueAt(this.at(tableId), hash);
+    const partAt = this.at(this.partOf(this.at(tableId), hash));
+    const value = partAt === 0 ? 0 : this.valueAt(partAt, hash);
     return value === 0 ? NOTHING : this.idsOf(value);
+  }
+
+  /** The id of the table's part that the hash belongs to; 0 where nothing has been. */
+  partOf(tableAt: number, hash: number): number {
+    return Atomics.load(this.words, tableAt + HEADER_WORDS + (hash >>> (32 - TABLE_PARTS_BITS)));
   }
 
   /** Of a table's value: itself, or what is in the list that it names. */
@@ -169,15 +192,15 @@ export class Memory {
     return Array.from(this.words.subarray(first, first + this.countAt(at)));
   }
 
-  valueAt(tableAt: number, hash: number): number {
-    const slot = this.slotOf(tableAt, hash);
+  valueAt(partAt: number, hash: number): number {
+    const slot = this.slotOf(partAt, hash);
     return slot === 0 ? 0 : liveValue(Atomics.load(this.words, slot + 1));
   }
 
   /** The slot of the hash, or 0. */
-  slotOf(tableAt: number, hash: number): number {
-    const capacity = this.words[tableAt + COUNT_WORD]!;
-    const first = tableAt + HEADER_WORDS;
+  slotOf(partAt: number, hash: number): number {
+    const capacity = this.words[partAt + COUNT_WORD]!;
+    const first = partAt + HEADER_WORDS;
     let index = homeOf(hash, capacity);
     for (let probes = 0; probes < capacity; probes++) {
       const slot = first + 2 * index;
@@ -190,11 +213,11 @@ export class Memory {
   }
 
   /** Where a hash that is not there can be put: an empty slot, or that of something that went. */
-  emptySlotFor(tableAt: number, hash: number): number {
-    const capacity = this.words[tableAt + COUNT_WORD]!;
+  emptySlotFor(partAt: number, hash: number): number {
+    const capacity = this.words[partAt + COUNT_WORD]!;
     let index = homeOf(hash, capacity);
     for (;;) {
-      const slot = tableAt + HEADER_WORDS + 2 * index;
+      const slot = partAt + HEADER_WORDS + 2 * index;
       const value = this.words[slot + 1]!;
       if (value === 0 || value === TOMBSTONE) return slot;
       if (++index === capacity) index = 0;
@@ -215,13 +238,25 @@ export class Memory {
     Atomics.store(this.words, slot + 1, TOMBSTONE);
   }
 
-  /** Every (hash, value) of a table, in no order. */
-  *slotsAt(tableAt: number): Generator<{ readonly hash: number; readonly value: number }> {
-    const capacity = this.words[tableAt + COUNT_WORD]!;
+  /** What is in a part of a table, in no order; `take` must not change it. */
+  eachSlot(partAt: number, take: (hash: number, value: number) => void): void {
+    const capacity = this.words[partAt + COUNT_WORD]!;
     for (let index = 0; index < capacity; index++) {
-      const slot = tableAt + HEADER_WORDS + 2 * index;
+      const slot = partAt + HEADER_WORDS + 2 * index;
       const value = liveValue(Atomics.load(this.words, slot + 1));
-      if (value !== 0) yield { hash: this.words[slot]!, value };
+      if (value !== 0) take(this.words[slot]!, value);
+    }
+  }
+
+  /** The parts of a table that there are. */
+  partsOf(tableAt: number): readonly number[] {
+    return this.itemsAt(tableAt).filter((id) => id !== 0);
+  }
+
+  /** What is in a table, in no order. */
+  eachValue(tableAt: number, take: (value: number) => void): void {
+    for (const part of this.partsOf(tableAt)) {
+      this.eachSlot(this.at(part), (_, value) => take(value));
     }
   }
 
@@ -236,6 +271,8 @@ function liveValue(value: number): number {
   return value === TOMBSTONE ? 0 : value;
 }
 
+/** By the bits below those that chose the part. */
 function homeOf(hash: number, capacity: number): number {
-  return Math.min(Math.floor(hash * capacity / 0x100000000), capacity - 1);
+  const rest = (hash << TABLE_PARTS_BITS) >>> 0;
+  return Math.min(Math.floor(rest * capacity / 0x100000000), capacity - 1);
 }

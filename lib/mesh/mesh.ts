@@ -58,13 +58,14 @@ export function createMesh(options: MeshOptions): Mesh {
       arena.batch.upsertService(local(arena, value, encodeService(value)));
     },
     upsertPolicy: (value) => {
-      arena.batch.upsertPolicy(local(arena, value, encodePolicy(value)));
+      arena.upsertPolicy(local(arena, value, encodePolicy(value)));
     },
     upsertAddressBytes: (bytes) => upsertAddressBytes(arena, bytes),
     upsertAuthorizationBytes: (key, bytes) => upsertAuthorizationBytes(arena, key, bytes),
     removeAddress: (name) => arena.batch.removeAddress(name),
-    removePolicy: (key) => arena.batch.removePolicy(key),
-    clear: () => arena.batch.clear(),
+    removePolicy: (key) => arena.removePolicy(key),
+    clear: () => arena.clear(),
+    discard: () => arena.discard(),
     commit: () => arena.commit(),
   };
 
@@ -120,7 +121,7 @@ function upsertAuthorizationBytes(
   const decoded = decodePolicyBytes(key, bytes);
   if ("rejected" in decoded) return decoded.rejected;
   if (!arena.hasRoom(bytes.length)) return FULL;
-  arena.batch.upsertPolicy({ value: decoded.value, bytes, isLocal: false });
+  arena.upsertPolicy({ value: decoded.value, bytes, isLocal: false });
   return undefined;
 }
 

@@ -1,28 +1,25 @@
-import { hashOf } from "./hash.ts";
+import type { PolicyWrite } from "./batch.ts";
 import type { Heap } from "./heap.ts";
-import type { Policy } from "./types.ts";
-import { PART, retireTable, writeList, writeTable } from "./world.ts";
-
-interface Entry {
-  readonly id: number;
-  readonly scope: Policy["scope"];
-  readonly keyHash: number;
-  readonly namespaceHash: number;
-}
+import { FrozenTable, PART, writeList } from "./world.ts";
 
 /** The ids of the parts of a root that lead to policies. */
 export type PolicyParts = ReadonlyMap<number, number>;
 
 /**
- * The policies in force, in the order of their writing. Their tables are written anew for each push that touches any:
- * a root then shows all of that push at once, and records of policies never change under an id.
+ * The policies in force, in the order of their writing. What a push touches of their tables is written anew, beside what
+ * was there: a root then shows all of that push at once, and records of policies never change under an id.
  */
 export class PolicyBook {
-  readonly #entries = new Map<string, Entry>();
-  #tableIds: readonly number[] = [];
+  readonly #entries = new Map<string, PolicyWrite>();
+  readonly #byKey: FrozenTable;
+  readonly #byNamespace: FrozenTable;
+  readonly #global = new Set<number>();
   #globalId = 0;
 
-  constructor(private readonly heap: Heap) {}
+  constructor(private readonly heap: Heap) {
+    this.#byKey = new FrozenTable(heap);
+    this.#byNamespace = new FrozenTable(heap);
+  }
 
   has(key: string): boolean {
     return this.#entries.has(key);
@@ -37,59 +34,46 @@ export class PolicyBook {
   }
 
   /** As the latest. */
-  put(policy: Policy, id: number): void {
-    this.#entries.delete(policy.key);
-    this.#entries.set(policy.key, {
-      id,
-      scope: policy.scope,
-      keyHash: hashOf(policy.key),
-      namespaceHash: hashOf(policy.namespace),
-    });
+  put(key: string, write: PolicyWrite): void {
+    this.remove(key);
+    const { id, scope, keyHash, namespaceHash } = write;
+    this.#entries.set(key, write);
+    this.#byKey.add(keyHash, id);
+    if (scope === "Namespace") this.#byNamespace.add(namespaceHash, id);
+    if (scope === "Global") this.#global.add(id);
   }
 
   remove(key: string): void {
+    const entry = this.#entries.get(key);
+    if (entry === undefined) return;
+    const { id, scope, keyHash, namespaceHash } = entry;
     this.#entries.delete(key);
+    this.#byKey.remove(keyHash, id);
+    if (scope === "Namespace") this.#byNamespace.remove(namespaceHash, id);
+    this.#global.delete(id);
   }
 
   clear(): void {
-    this.#entries.clear();
+    for (const key of [...this.#entries.keys()]) this.remove(key);
   }
 
-  /** New tables, beside those of before. */
-  build(): PolicyParts {
-    const byKey = new Map<number, number[]>();
-    const byNamespace = new Map<number, number[]>();
-    const global: number[] = [];
-    for (const { id, scope, keyHash, namespaceHash } of this.#entries.values()) {
-      push(byKey, keyHash, id);
-      if (scope === "Namespace") push(byNamespace, namespaceHash, id);
-      if (scope === "Global") global.push(id);
-    }
-    const [keyTable, namespaceTable] = this.#tableIds = [
-      writeTable(this.heap, byKey),
-      writeTable(this.heap, byNamespace),
-    ];
+  /** What leads to the policies now; `retire` what led to them before, once a root leads here. */
+  build(): { readonly parts: PolicyParts; readonly retire: () => void } {
+    const [byKey, byNamespace] = [this.#byKey.write(), this.#byNamespace.write()];
+    const globalBefore = this.#globalId;
     this.#globalId = this.heap.newId();
-    writeList(this.heap, this.#globalId, global, 0);
-    return new Map([
-      [PART.policy, keyTable!],
-      [PART.policyNamespace, namespaceTable!],
-      [PART.policyGlobal, this.#globalId],
-    ]);
-  }
-
-  /** Takes the tables that `build` made last, to retire them once a root leads elsewhere. */
-  detach(): () => void {
-    const [tableIds, globalId] = [this.#tableIds, this.#globalId];
-    return () => {
-      for (const tableId of tableIds) retireTable(this.heap, tableId);
-      if (globalId !== 0) this.heap.retire(globalId);
+    writeList(this.heap, this.#globalId, [...this.#global], 0);
+    return {
+      parts: new Map([
+        [PART.policy, byKey.tableId],
+        [PART.policyNamespace, byNamespace.tableId],
+        [PART.policyGlobal, this.#globalId],
+      ]),
+      retire: () => {
+        byKey.retire();
+        byNamespace.retire();
+        if (globalBefore !== 0) this.heap.retire(globalBefore);
+      },
     };
   }
-}
-
-function push(idsByHash: Map<number, number[]>, hash: number, id: number): void {
-  const ids = idsByHash.get(hash);
-  if (ids === undefined) idsByHash.set(hash, [id]);
-  else ids.push(id);
 }

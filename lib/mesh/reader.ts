@@ -229,9 +229,9 @@ export class ArenaView implements MeshView {
   #all(part: Part): number[] {
     const { memory } = this;
     const ids: number[] = [];
-    for (const { value } of memory.slotsAt(memory.at(this.#part(part)))) {
+    memory.eachValue(memory.at(this.#part(part)), (value) => {
       for (const id of memory.idsOf(value)) ids.push(id);
-    }
+    });
     return ids;
   }
 

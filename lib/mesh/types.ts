@@ -225,7 +225,8 @@ export interface MeshWriter {
   upsertPolicy(policy: Policy): void;
   /**
    * A resource as istiod sent it, `istio.workload.Address` and `istio.security.Authorization`: why it cannot be used
-   * (behaviour.md 3.12), or undefined. The bytes are lent until `commit`.
+   * (behaviour.md 3.12), or undefined. The bytes of an Address are lent until `commit`, those of an Authorization during
+   * the call.
    */
   upsertAddressBytes(bytes: Uint8Array): string | undefined;
   upsertAuthorizationBytes(key: string, bytes: Uint8Array): string | undefined;
@@ -234,5 +235,7 @@ export interface MeshWriter {
   removePolicy(key: string): boolean;
   /** Forgets everything (as part of the batch): what is not written again before `commit` is gone. */
   clear(): void;
+  /** Forgets what was written since the last commit. */
+  discard(): void;
   commit(): Commit;
 }

@@ -1,6 +1,7 @@
 import { BinaryWriter } from "@bufbuild/protobuf/wire";
-import { Batch, type Written } from "./batch.ts";
+import { Batch, type PolicyWrite, type Written } from "./batch.ts";
 import { sameContent } from "./equal.ts";
+import { hashOf } from "./hash.ts";
 import type { Heap } from "./heap.ts";
 import { type IndexKeys, serviceKeyOf, serviceKeys, stratumOf, workloadKeys } from "./keys.ts";
 import { FLAG_LOCAL, HEADER_WORDS, KIND, type Kind, ROOT_SLOT } from "./memory.ts";
@@ -246,28 +247,68 @@ export class ArenaWriter {
     return at;
   }
 
+  /**
+   * Its record is written now, so that a commit of many has little left to do; nothing leads to it before that commit.
+   */
+  upsertPolicy(written: Written<Policy>): void {
+    const { value } = written;
+    const known = this.#book.idOf(value.key);
+    const before = known === 0 ? undefined : this.view.records.policy(known);
+    const isSame = sameContent(before, value);
+    this.#forgetUnseen(value.key);
+    const { key, namespace, scope } = value;
+    const id = isSame ? known : this.#writePolicy(written);
+    const [keyHash, namespaceHash] = [hashOf(key), hashOf(namespace)];
+    const write = { scope, keyHash, namespaceHash, id, isSame };
+    this.#batch.upsertPolicy(key, write, written.bytes.length);
+  }
+
+  removePolicy(key: string): boolean {
+    const write = this.#batch.policies.get(key);
+    if (!this.#batch.removePolicy(key)) return false;
+    if (write !== undefined) this.#retireUnseen(write);
+    return true;
+  }
+
+  clear(): void {
+    for (const key of this.#batch.policies.keys()) this.#forgetUnseen(key);
+    this.#batch.clear();
+  }
+
+  /** Forgets what was written since the last commit. */
+  discard(): void {
+    this.clear();
+    this.#batch = this.#newBatch();
+    this.heap.settle();
+  }
+
+  #forgetUnseen(key: string): void {
+    const write = this.#batch.policies.get(key);
+    if (write !== undefined) this.#retireUnseen(write);
+  }
+
+  #retireUnseen({ id, isSame }: PolicyWrite): void {
+    if (!isSame) this.heap.retire(id);
+  }
+
   #planPolicies(plan: Plan): { readonly isWritten: boolean; readonly isChanged: boolean } {
     const writes = this.#batch.policies;
     const book = this.#book;
     const { isCleared } = this.#batch;
-    if (writes.size === 0 && !isCleared) return { isWritten: false, isChanged: false };
-    const gone = isCleared ? [...book.keys()].filter((key) => !writes.has(key)) : [];
-    let isChanged = gone.length > 0;
-    const known = new Map([...writes.keys()].map((key) => [key, book.idOf(key)]));
-    for (const key of gone) plan.retired.push(book.idOf(key));
+    // What says the same keeps its place: istiod sends all of them again whenever it was away.
+    const differ = [...writes].filter(([, write]) => isCleared || write?.isSame !== true);
+    if (differ.length === 0 && !isCleared) return { isWritten: false, isChanged: false };
+    let isChanged = differ.some(([, write]) => write?.isSame === false);
+    for (const key of isCleared ? book.keys() : writes.keys()) {
+      const id = book.idOf(key);
+      if (id === 0 || writes.get(key)?.isSame) continue;
+      plan.retired.push(id);
+      isChanged = true;
+    }
     if (isCleared) book.clear();
-    for (const [key, written] of writes) {
-      let id = known.get(key)!;
-      const before = id === 0 ? undefined : this.view.records.policy(id);
-      const isSame = sameContent(before, written?.value);
-      if (!isSame) {
-        isChanged = true;
-        if (id !== 0) plan.retired.push(id);
-      }
-      book.remove(key);
-      if (written === undefined) continue;
-      if (!isSame) id = this.#writePolicy(written);
-      book.put(written.value, id);
+    for (const [key, write] of differ) {
+      if (write === undefined) book.remove(key);
+      else book.put(key, write);
     }
     return { isWritten: true, isChanged };
   }
@@ -297,8 +338,9 @@ export class ArenaWriter {
     for (const [part, index] of world.indexes) parts[part] = index.table.id;
     parts[PART.strata] = world.strataId;
     if (hasNewPolicies) {
-      retirePolicies = this.#book.detach();
-      for (const [part, partId] of this.#book.build()) parts[part] = partId;
+      const built = this.#book.build();
+      for (const [part, partId] of built.parts) parts[part] = partId;
+      retirePolicies = built.retire;
     }
     heap.publish(id, at);
     Atomics.store(memory.control, ROOT_SLOT, id);

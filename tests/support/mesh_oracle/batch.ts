@@ -91,7 +91,10 @@ export class Batch {
     for (const key of policies.removed) tables.removePolicy(key);
     for (const workload of workloads.written) tables.putWorkload(workload);
     for (const service of services.written) tables.putService(service);
-    for (const policy of policies.written) tables.putPolicy(policy);
+    for (const policy of policies.written) {
+      // Of policies, what says the same keeps its place.
+      if (this.#isCleared || policies.changed.includes(policy.key)) tables.putPolicy(policy);
+    }
     return {
       touched: workloads.changed,
       policiesChanged: policies.changed.length > 0 || moved,

@@ -43,6 +43,7 @@ export function createOracle(options: { readonly localNode?: string }): Oracle {
     removeAddress: (name) => batch.removeAddress(name),
     removePolicy: (key) => batch.removePolicy(key),
     clear: () => batch.clear(),
+    discard: () => void (batch = new Batch(tables)),
     commit,
   };
 

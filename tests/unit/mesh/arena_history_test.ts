@@ -140,6 +140,7 @@ for (const localNode of ["n1", undefined]) {
     const [mesh, oracle] = [createMesh(options), createOracle(options)];
     // It has never seen the values that were written, only their bytes.
     const attached = attachMesh(mesh.lend());
+    const idsOfNothing = mesh.use.ids;
     const both = <T>(act: (writer: TypedWriter) => T, what: string): void =>
       deepStrictEqual(act(mesh.writer), act(oracle.writer), what);
     for (let batch = 0; batch < 250; batch++) {
@@ -164,7 +165,11 @@ for (const localNode of ["n1", undefined]) {
         } else if (act < 19) {
           const key = `shop/p${below(4)}`;
           both((writer) => writer.removePolicy(key), what);
-        } else if (below(5) === 0) both((writer) => writer.clear(), what);
+        } else {
+          const forgets = below(5);
+          if (forgets === 0) both((writer) => writer.clear(), what);
+          if (forgets === 1) both((writer) => writer.discard(), what);
+        }
       }
       deepStrictEqual(told(mesh.view), told(oracle.view), `${what}, before commit`);
       both((writer) => {
@@ -175,5 +180,8 @@ for (const localNode of ["n1", undefined]) {
       deepStrictEqual(told(mesh.view), expected, what);
       deepStrictEqual(told(attached), expected, `${what}, attached`);
     }
+    mesh.writer.clear();
+    mesh.writer.commit();
+    deepStrictEqual(mesh.use.ids, idsOfNothing, `SEED=${seed}, something was left behind`);
   });
 }
