@@ -19,6 +19,8 @@ export interface ProxyOptions {
   readonly mayFail?: boolean;
   /** Its limit of open files; the machine's if absent. */
   readonly openFilesMax?: number;
+  /** What to start instead of the sources, without `proxy ztunnel`; then nothing of our environment is passed on. */
+  readonly program?: readonly string[];
 }
 
 export class ProxyProcess {
@@ -35,14 +37,13 @@ export class ProxyProcess {
 
   static async start(options: ProxyOptions): Promise<ProxyProcess> {
     const limit = options.openFilesMax === undefined ? "" : `ulimit -n ${options.openFilesMax}; `;
-    const command = [Deno.execPath(), "run", "--allow-all", "--quiet", main, "proxy", "ztunnel"];
+    const sources = [Deno.execPath(), "run", "--allow-all", "--quiet", main];
+    const command = [...options.program ?? sources, "proxy", "ztunnel"];
     const child = new Deno.Command("sh", {
       args: ["-c", `${limit}exec "$@"`, "sh", ...command],
       clearEnv: true,
       env: {
-        PATH: Deno.env.get("PATH") ?? "",
-        HOME: Deno.env.get("HOME") ?? "",
-        ...(Deno.env.has("DENO_DIR") ? { DENO_DIR: Deno.env.get("DENO_DIR")! } : {}),
+        ...(options.program === undefined ? inherited() : {}),
         PROXY_MODE: "dedicated",
         PROXY_WORKLOAD_INFO: `shop/${options.workload}/${options.workload}`,
         FAKE_CA: "true",
@@ -126,6 +127,14 @@ export class ProxyProcess {
     }
     await this.exited;
   }
+}
+
+function inherited(): Record<string, string> {
+  const names = ["PATH", "HOME", "DENO_DIR"];
+  return Object.fromEntries(names.flatMap((name) => {
+    const value = Deno.env.get(name);
+    return value === undefined ? [] : [[name, value]];
+  }));
 }
 
 /** A connection through the proxy's SOCKS5 port to an address or a name. */

@@ -1,0 +1,85 @@
+#!/bin/sh
+# ztunnel @VERSION@ for @ARCH@: a runtime and a program behind this script, unpacked once into a folder of yours, then started.
+# ZTUNNEL_UNPACK_DIR says where; else XDG_CACHE_HOME, ~/.cache, /var/tmp or /tmp, the first that can be written.
+set -eu
+umask 077
+
+fail() {
+  printf 'ztunnel: %s\n' "$1" >&2
+  exit 1
+}
+
+case $(uname -m) in
+  @MACHINE@) ;;
+  *) fail "this file is for @ARCH@, this machine is $(uname -m)" ;;
+esac
+
+self=$0
+case $self in
+  */*) ;;
+  *) self=$(command -v -- "$0") || fail "cannot find myself as $0" ;;
+esac
+
+# A folder somebody else can write, or has made, may hold a program of theirs.
+trusted() {
+  [ -d "$1" ] && [ ! -L "$1" ] || return 1
+  facts=$(ls -ldn -- "$1") || return 1
+  # shellcheck disable=SC2086 # the fields are wanted
+  set -- $facts
+  case $1 in
+    drwx------ | drwx------.) [ "$3" = "$(id -u)" ] ;;
+    *) return 1 ;;
+  esac
+}
+
+# Every byte that will run is what was packed.
+intact() {
+  (cd -- "$1" && sha256sum -c --status -) 2>/dev/null <<'SUMS'
+@SUMS@
+SUMS
+}
+
+base=${ZTUNNEL_UNPACK_DIR-}
+if [ -z "$base" ]; then
+  for base in "${XDG_CACHE_HOME-}" "${HOME:+$HOME/.cache}" /var/tmp /tmp; do
+    case $base in /*) ;; *) continue ;; esac
+    mkdir -p -- "$base" 2>/dev/null && [ -w "$base" ] && break
+    base=
+  done
+  [ -n "$base" ] || fail "no folder to unpack into can be written; name one with ZTUNNEL_UNPACK_DIR"
+else
+  mkdir -p -- "$base" || fail "cannot make ZTUNNEL_UNPACK_DIR=$base"
+fi
+
+# The user is part of the name, so that two users of /tmp do not meet.
+dir=$base/ztunnel-$(id -u)-@ID@
+if [ -e "$dir" ] || [ -L "$dir" ]; then
+  trusted "$dir" || fail "$dir is not a folder of yours with mode 0700; remove it, or name another place with ZTUNNEL_UNPACK_DIR"
+fi
+if ! intact "$dir"; then
+  [ ! -e "$dir" ] || printf 'ztunnel: %s is damaged, unpacking it again\n' "$dir" >&2
+  fresh=$dir.$$
+  rm -rf -- "$fresh"
+  mkdir -- "$fresh" || fail "cannot write below $base; name another place with ZTUNNEL_UNPACK_DIR"
+  trap 'rm -rf -- "$fresh"' EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+  tail -n +@HEAD_LINES@ -- "$self" | gzip -dc | tar -xf - -C "$fresh" || fail "cannot unpack into $fresh"
+  intact "$fresh" || fail "$self is damaged: what it carries has another checksum"
+  # Another start may have been quicker, and run from there already.
+  if ! intact "$dir"; then
+    rm -rf -- "$dir"
+    mv -- "$fresh" "$dir" 2>/dev/null || true
+  fi
+  trap - EXIT INT TERM
+  rm -rf -- "$fresh" "$dir/${fresh##*/}"
+  trusted "$dir" && intact "$dir" || fail "$dir was changed while it was unpacked"
+fi
+
+why=$("$dir/deno" --version 2>&1) ||
+  fail "$dir/deno cannot be run: $why (if $base is mounted noexec, name another place with ZTUNNEL_UNPACK_DIR)"
+
+# No folder for the runtime's caches: nothing is written at run time, and nothing is asked of the network.
+DENO_DIR=/dev/null DENO_NO_UPDATE_CHECK=1
+export DENO_DIR DENO_NO_UPDATE_CHECK
+exec "$dir/deno" run @FLAGS@ "$dir/app/main.js" "$@"
