@@ -32,11 +32,19 @@ export async function readLocalFile(path: string): Promise<FileText> {
 /** Large enough that a usual file is one read. */
 const CHUNK_BYTES = 256 * 1024;
 
-/** Changes whenever the file does: also by a rename over it, and by a swapped symbolic link on the way to it. */
-export async function signatureOf(path: string): Promise<string> {
+/** Kernels stamp files by the tick, 10 ms at the longest; twice that, for a clock that is read a little apart. */
+const STAMP_GRAIN_MS = 20;
+
+/**
+ * Changes when the file does. A file that was written just now could be written again with the same stamp and size, so
+ * its signature says so, and differs from the one that the same file has a moment later.
+ */
+export async function signatureOf(path: string, nowMs: number): Promise<string> {
   try {
     const { dev, ino, size, mtime } = await Deno.stat(path);
-    return `${dev}:${ino}:${size}:${mtime?.getTime()}`;
+    const writtenMs = mtime?.getTime() ?? 0;
+    const isFresh = Math.abs(nowMs - writtenMs) < STAMP_GRAIN_MS;
+    return `${dev}:${ino}:${size}:${writtenMs}${isFresh ? ":fresh" : ""}`;
   } catch (error) {
     return error instanceof Error ? error.name : String(error);
   }

@@ -115,9 +115,9 @@ class LocalFollower implements LocalWatch {
   }
 
   async #parse(): Promise<LocalParse> {
-    const { source } = this.#options;
+    const { source, clock } = this.#options;
     if (source.kind === "inline") return loadLocal(source.text, "LOCAL_XDS");
-    this.#signature = await signatureOf(source.path);
+    this.#signature = await signatureOf(source.path, clock.nowMs());
     const read = await readLocalFile(source.path);
     if ("text" in read) return loadLocal(read.text, source.path);
     return { problems: [{ file: source.path, path: "", message: read.wrong }] };
@@ -192,11 +192,11 @@ class LocalFollower implements LocalWatch {
     const stop = this.#stop.signal;
     while (this.#isStale && !stop.aborted) {
       this.#isStale = false;
-      let signature = await signatureOf(source.path);
+      let signature = await signatureOf(source.path, clock.nowMs());
       for (let round = 0; round < SETTLE_ROUNDS_MAX && !stop.aborted; round++) {
         await clock.sleep(DEBOUNCE_MS, stop);
         const before = signature;
-        signature = await signatureOf(source.path);
+        signature = await signatureOf(source.path, clock.nowMs());
         if (signature === before) break;
       }
       // Other files of the directory make events too.

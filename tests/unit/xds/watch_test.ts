@@ -1,7 +1,7 @@
 import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
 import { createMesh } from "#mesh";
 import { type Fields, type Log, silentLog } from "#log";
-import { realClock } from "#system";
+import { type Clock, realClock } from "#system";
 import { LocalLoadError, type LocalWatch, watchLocal } from "#xds";
 
 const workloads = (...uids: string[]) =>
@@ -13,6 +13,7 @@ class Scene implements AsyncDisposable {
   readonly lines: { level: string; message: string; fields: Fields | undefined }[] = [];
   readonly commits: { epoch: number; added: readonly string[]; removed: readonly string[] }[] = [];
   readonly path: string;
+  nowMs: number | undefined;
   #watch: LocalWatch | undefined;
   #changed = Promise.withResolvers<void>();
 
@@ -30,12 +31,18 @@ class Scene implements AsyncDisposable {
     return this.#watch = await watchLocal({
       source: { kind: "file", path },
       writer: this.mesh.writer,
-      clock: realClock,
+      clock: this.clock,
       log: this.log,
       onCommit: ({ epoch }, { added, removed }) => {
         this.commits.push({ epoch, added, removed });
       },
     });
+  }
+
+  /** The real one, unless `nowMs` says what the time is. */
+  get clock(): Clock {
+    const nowMs = () => this.nowMs ?? realClock.nowMs();
+    return Object.assign(Object.create(realClock) as Clock, { nowMs });
   }
 
   get log(): Log {
@@ -237,4 +244,17 @@ Deno.test("watchLocal() goes on although somebody who is told of a commit throws
   await Deno.writeTextFile(scene.path, workloads("c"));
   strictEqual(await watch.reload(), true);
   deepStrictEqual([scene.uids, told], [["c"], 3]);
+});
+
+Deno.test("watchLocal() follows a file that is written twice in one tick of the kernel's clock", async () => {
+  await using scene = await Scene.of(workloads("a"));
+  const stamp = (await Deno.stat(scene.path)).mtime!;
+  scene.nowMs = stamp.getTime() + 5;
+  await scene.start();
+  scene.nowMs = stamp.getTime() + 1_000;
+  await scene.afterLine(async () => {
+    await Deno.writeTextFile(scene.path, workloads("z"));
+    await Deno.utime(scene.path, stamp, stamp);
+  });
+  deepStrictEqual(scene.uids, ["z"]);
 });
