@@ -7,7 +7,7 @@ import type { Metrics } from "#metrics";
 import type { Clock, Rng } from "#system";
 import { type LocalWatch, watchLocal, watchXds, type XdsStatus, type XdsWatch } from "#xds";
 import { CertNews } from "./cert_news.ts";
-import { createAuthority, nodeFacts, xdsEndpoint } from "./control_plane.ts";
+import { controlDialer, createAuthority, nodeFacts, xdsEndpoint } from "./control_plane.ts";
 
 /** A data side that does not answer in this time is left out of the dump. */
 const CONNECTIONS_TIMEOUT_MS = 2_000;
@@ -78,6 +78,7 @@ export class Control implements AsyncDisposable {
       onDemand: this.config.xdsOnDemand,
       writer: this.mesh.writer,
       clock,
+      dialer: controlDialer(clock),
       rng,
       log: scope("ztunnel::xds"),
       metrics,

@@ -4,7 +4,10 @@
  */
 import { type Authority, createCaAuthority, createCaClient, createDevAuthority } from "#certs";
 import type { Config } from "#config";
+import { CONTROL_KEEPALIVE } from "#grpc";
+import { createKernel } from "#linux";
 import type { Log } from "#log";
+import type { Dialer } from "#stream";
 import type { Clock } from "#system";
 import type { NodeFacts, XdsOptions } from "#xds";
 
@@ -36,6 +39,11 @@ export function nodeFacts(config: Config): NodeFacts {
   };
 }
 
+/** How the control plane is reached (behaviour.md 3.1): from our own address, without the data plane's mark. */
+export function controlDialer(clock: Clock): Dialer {
+  return createKernel({ clock }).dialer({ keepalive: CONTROL_KEEPALIVE });
+}
+
 /** The mesh's CA, or the development one. Dispose it with whoever asks it. */
 export async function createAuthority(
   config: Config,
@@ -46,7 +54,7 @@ export async function createAuthority(
     const authority = await createDevAuthority(clock);
     return { sign: (identity, ms) => authority.sign(identity, ms), [Symbol.dispose]: () => {} };
   }
-  const client = createCaClient({ endpoint, clock, log });
+  const client = createCaClient({ endpoint, clock, dialer: controlDialer(clock), log });
   const authority = createCaAuthority({
     client,
     clock,

@@ -4,7 +4,14 @@
  */
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { IstioCertificateRequestSchema, IstioCertificateResponseSchema } from "#proto/ca_pb.ts";
-import { connectChannel, type Endpoint, type GrpcChannel, GrpcError, readRoots } from "#grpc";
+import {
+  connectChannel,
+  type Endpoint,
+  type GrpcChannel,
+  GrpcError,
+  type Network,
+  readRoots,
+} from "#grpc";
 import type { Log } from "#log";
 import type { Clock, Timer } from "#system";
 import type { CaClient, CaRequest } from "./ca_authority.ts";
@@ -38,6 +45,8 @@ const CHANNEL_IS_BROKEN: readonly number[] = [
 export interface CaClientOptions {
   readonly endpoint: Endpoint;
   readonly clock: Clock;
+  /** With `CONTROL_KEEPALIVE` of #grpc. */
+  readonly dialer: Network["dialer"];
   readonly log: Log;
 }
 
@@ -124,13 +133,13 @@ class ChannelKeeper implements CaClient, Disposable {
 
   /** The channel that there is, or a new one if there is none or the roots have changed. */
   async #current(): Promise<Held> {
-    const { endpoint, clock, log } = this.options;
+    const { endpoint, clock, dialer, log } = this.options;
     try {
       const rootsPem = await readRoots(endpoint.roots);
       if (this.#held?.rootsPem === rootsPem) return this.#held;
       const channel = await connectChannel(
         { ...endpoint, roots: { kind: "inline", pem: rootsPem } },
-        clock,
+        { clock, dialer },
       );
       if (this.#held !== undefined) {
         log.info?.("the roots of the certificate authority's server changed", {

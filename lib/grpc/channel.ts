@@ -1,116 +1,167 @@
-import { Buffer } from "node:buffer";
-import { type ChannelCredentials, type ChannelOptions, credentials } from "@grpc/grpc-js";
-import type { Clock } from "#system";
-import {
-  anonymousContext,
-  CertificateError,
-  matchesHost,
-  parseCertificate,
-  trustRoots,
-  verifyPeer,
-} from "#tls";
-import { Ip, Refusal } from "#values";
-
-/** Whom a channel talks to. */
-export interface ServerTrust {
-  /** PEM, one or more; never the system's, never those an environment variable points to. */
-  readonly rootsPem: string;
-  /** The server's certificate must be for one of these: the host that is dialled, and its alternative if any. */
-  readonly hostnames: readonly string[];
-  /** Also TLS 1.2 (TLS12_ENABLED). */
-  readonly allowTls12?: boolean;
-}
-
-/** behaviour.md 3.1. */
-const PING_INTERVAL_MS = 30_000;
-const PING_TIMEOUT_MS = 10_000;
-/** istiod sends its first snapshot as one message. */
-const MESSAGE_BYTES_MAX = 200 * 1024 * 1024;
-
-/** Sent where a server is known by its IP address only; it decides nothing. */
-const SNI_OF_AN_ADDRESS = "localhost";
-
-/** One more than `verifyPeer` takes, so that it is the one to refuse a longer chain. */
-const CHAIN_WALK_MAX = 9;
+import type { ClientConnection, Headers } from "#http2";
+import { type ServerTrust, usableRoots } from "#tls";
+import { Ip } from "#values";
+import { Call, type GrpcMessage, type GrpcStream } from "./call.ts";
+import { connectTo, type Network, type Target } from "./connect.ts";
+import { type Endpoint, hostPortOf, readMetadata, readRoots } from "./endpoint.ts";
+import { Code, GrpcError } from "./status.ts";
 
 /**
- * Credentials that accept a server only if its chain leads to `rootsPem` and its certificate is for one of
- * `hostnames`, by our own reading of it (runtime.md S1: node:tls accepts forged ones, and grpc-js stands on it).
- * It is refused before call metadata, so before a bearer token, is sent. Throws a Refusal (`tls_config`) for
- * unusable roots.
+ * From the first packet until the server is verified and speaks HTTP/2. The reference gives TCP alone 5 s (behaviour.md
+ * 3.1); a busy server needs some more for its handshake.
  */
-export function channelCredentials(trust: ServerTrust, clock: Clock): ChannelCredentials {
-  const roots = usableRoots(trust.rootsPem);
-  const context = anonymousContext(roots, trust.allowTls12 ?? false);
-  return credentials.createFromSecureContext(context, {
-    rejectUnauthorized: true,
-    checkServerIdentity(_host: string, certificate: LinkedCertificate) {
-      try {
-        const chain = presentedChain(certificate);
-        verifyPeer(chain, roots, { role: "server", nowMs: clock.nowMs() });
-        assertNamed(chain[0]!, trust.hostnames);
-        return undefined;
-      } catch (error) {
-        return error instanceof Error ? error : new Error(String(error));
+const CONNECT_TIMEOUT_MS = 10_000;
+/** The answer of a call of one message for one: a certificate chain is some 10 KB. */
+const UNARY_BYTES_MAX = 4 << 20;
+
+/** One connection to one server, verified; nothing in it connects again. Dispose it, or its socket stays. */
+export interface GrpcChannel extends Disposable {
+  /** One message for one message. Rejects with a GrpcError; after `timeoutMs` with code 4, DEADLINE_EXCEEDED. */
+  unary(
+    path: string,
+    message: Uint8Array,
+    options: { readonly timeoutMs: number },
+  ): Promise<Uint8Array>;
+  /** A stream of messages in both directions; it connects now. */
+  stream(path: string): GrpcStream;
+}
+
+/**
+ * A channel for one attempt: roots are read now, the token for every call, and the first call connects. Rejects with a
+ * Refusal (`tls_config`) for an unusable address or unusable roots; that the server cannot be reached, only a call tells.
+ */
+export async function connectChannel(endpoint: Endpoint, network: Network): Promise<GrpcChannel> {
+  const { host, port } = hostPortOf(endpoint.url);
+  const trust: ServerTrust = {
+    rootsPem: await readRoots(endpoint.roots),
+    hostnames: endpoint.altHostname === undefined ? [host] : [host, endpoint.altHostname],
+    allowTls12: endpoint.allowTls12 ?? false,
+    // RFC 6066 section 3: an address is no name.
+    ...(Ip.parse(host) === undefined && { serverName: host }),
+  };
+  usableRoots(trust.rootsPem);
+  return new Channel(endpoint, network, { host, port, trust });
+}
+
+class Channel implements GrpcChannel {
+  readonly #stop = new AbortController();
+  readonly #authority: string;
+  #connecting: Promise<ClientConnection> | undefined;
+
+  constructor(
+    private readonly endpoint: Endpoint,
+    private readonly network: Network,
+    private readonly target: Target,
+  ) {
+    const { host, port } = target;
+    this.#authority = `${host.includes(":") ? `[${host}]` : host}:${port}`;
+  }
+
+  async unary(
+    path: string,
+    message: Uint8Array,
+    { timeoutMs }: { readonly timeoutMs: number },
+  ): Promise<Uint8Array> {
+    let isLate = false;
+    const call = this.#call(path);
+    const timer = this.network.clock.after(timeoutMs, () => {
+      isLate = true;
+      call.cancel();
+    });
+    try {
+      call.send(message);
+      call.finish();
+      const answer = await call.next();
+      const whole = answer && await wholeOf(answer);
+      const isEnd = await call.next() === undefined;
+      if (isLate) throw new GrpcError(Code.deadlineExceeded, `no answer in ${timeoutMs} ms`);
+      if (call.failure !== undefined) throw call.failure;
+      if (whole === undefined || !isEnd) {
+        throw new GrpcError(Code.internal, "the server did not answer with one message");
       }
-    },
+      return whole;
+    } finally {
+      timer.cancel();
+      call.cancel();
+    }
+  }
+
+  stream(path: string): GrpcStream {
+    return this.#call(path);
+  }
+
+  [Symbol.dispose](): void {
+    this.#stop.abort();
+    this.#connecting?.then((connection) => connection.destroy(), () => {});
+  }
+
+  #call(path: string): Call {
+    return new Call(async (stop) => {
+      const metadata = await readMetadata(this.endpoint).catch((error: Error) => {
+        throw new GrpcError(Code.unauthenticated, error.message);
+      });
+      const connection = await (this.#connecting ??= this.#connect());
+      const head = { method: "POST", scheme: "https", authority: this.#authority, path };
+      return await connection.exchange({ ...head, headers: headersOf(metadata) }, stop);
+    });
+  }
+
+  async #connect(): Promise<ClientConnection> {
+    const { clock } = this.network;
+    const stop = this.#stop.signal;
+    const late = new AbortController();
+    const timer = clock.after(CONNECT_TIMEOUT_MS, () => late.abort());
+    const given = AbortSignal.any([stop, late.signal]);
+    try {
+      return await Promise.race([connectTo(this.target, this.network, given), aborted(given)]);
+    } catch (error) {
+      const why = late.signal.aborted
+        ? `in ${CONNECT_TIMEOUT_MS} ms`
+        : `: ${error instanceof Error ? error.message : error}`;
+      throw new GrpcError(Code.unavailable, `cannot connect to ${this.#authority}${why}`);
+    } finally {
+      timer.cancel();
+    }
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const give = () => reject(new Error("given up"));
+    if (signal.aborted) give();
+    else signal.addEventListener("abort", give, { once: true });
   });
 }
 
-/**
- * Options that belong to these credentials: no proxy from the environment, no DNS TXT lookups, pings, large
- * snapshots, and a name for SNI, because the runtime refuses to dial an IP address with its own name.
- */
-export function channelOptions(trust: ServerTrust): ChannelOptions {
-  const sni = trust.hostnames.find((host) => Ip.parse(host) === undefined) ?? SNI_OF_AN_ADDRESS;
-  return {
-    "grpc.ssl_target_name_override": sni,
-    "grpc.enable_http_proxy": 0,
-    "grpc.service_config_disable_resolution": 1,
-    "grpc.keepalive_time_ms": PING_INTERVAL_MS,
-    "grpc.keepalive_timeout_ms": PING_TIMEOUT_MS,
-    "grpc.max_receive_message_length": MESSAGE_BYTES_MAX,
-  };
-}
-
-function usableRoots(pem: string) {
-  try {
-    return trustRoots(pem);
-  } catch (error) {
-    if (!(error instanceof CertificateError)) throw error;
-    throw new Refusal({ kind: "tls_config", cause: error.message });
+/** doc/PROTOCOL-HTTP2.md, "Requests". Names that end in `-bin` are binary by its rule, and travel in base64. */
+function headersOf(metadata: readonly (readonly [string, string])[]): Headers {
+  const headers = new Map<string, string[]>([
+    ["te", ["trailers"]],
+    ["content-type", ["application/grpc"]],
+    ["user-agent", ["grpc-ztunnel-deno"]],
+    ["grpc-accept-encoding", ["identity"]],
+  ]);
+  for (const [name, text] of metadata) {
+    const key = name.toLowerCase();
+    const value = key.endsWith("-bin") ? new TextEncoder().encode(text).toBase64() : text;
+    const values = headers.get(key);
+    if (values === undefined) headers.set(key, [value]);
+    else values.push(value);
   }
+  return headers;
 }
 
-/** The names of RFC 6125 in the leaf's DER; its subject counts for nothing. */
-function assertNamed(leafDer: Uint8Array, hostnames: readonly string[]): void {
-  const leaf = parseCertificate(leafDer);
-  const isNamed = (host: string): boolean => {
-    const ip = Ip.parse(host);
-    if (ip === undefined) return matchesHost(leaf.dnsNames, host);
-    const bytes = Ip.toBytes(ip);
-    return leaf.ips.some((name) => Buffer.compare(name, bytes) === 0);
-  };
-  if (hostnames.some(isNamed)) return;
-  const names = leaf.dnsNames.join(", ").slice(0, 200) || "no host name";
-  throw new CertificateError(
-    "untrusted",
-    `the server's certificate is for ${names}, expected ${hostnames.join(" or ")}`,
-  );
-}
-
-/** What node:tls tells of a peer; the last certificate links to itself or to nothing. */
-interface LinkedCertificate {
-  readonly raw?: Uint8Array;
-  readonly issuerCertificate?: LinkedCertificate;
-}
-
-function presentedChain(leaf: LinkedCertificate): Uint8Array[] {
-  const chain: Uint8Array[] = [];
-  let next: LinkedCertificate | undefined = leaf;
-  while (next?.raw !== undefined && chain.length < CHAIN_WALK_MAX) {
-    chain.push(next.raw);
-    next = next.issuerCertificate === next ? undefined : next.issuerCertificate;
+async function wholeOf(message: GrpcMessage): Promise<Uint8Array> {
+  const { bytesCount } = message;
+  if (bytesCount > UNARY_BYTES_MAX) {
+    const why = `the answer has ${bytesCount} bytes, at most ${UNARY_BYTES_MAX}`;
+    throw new GrpcError(Code.resourceExhausted, why);
   }
-  return chain;
+  const whole = new Uint8Array(bytesCount);
+  let at = 0;
+  for (let piece = await message.read(); piece !== undefined; piece = await message.read()) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
 }

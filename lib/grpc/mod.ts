@@ -1,11 +1,13 @@
 /**
- * gRPC to the control plane, whose server we verify ourselves before it gets a single header.
+ * gRPC to the control plane over our own HTTP/2 and TLS: a server is verified before it gets a single header.
  *
- * Owns: channel credentials and options, the token and the roots of each attempt, calls and streams of bytes. Never:
- * xDS words, messages, reconnecting. Runs on: the control thread.
+ * Owns: channels, calls and streams of bytes, the token and the roots of each attempt. Never: xDS words, messages,
+ * reconnecting. Runs on: the control thread.
  *
  * @module
  */
-export { channelCredentials, channelOptions, type ServerTrust } from "./channel.ts";
 export { type Endpoint, readRoots, type RootsSource, type TokenSource } from "./endpoint.ts";
-export { connectChannel, type GrpcChannel, GrpcError, type GrpcStream } from "./calls.ts";
+export { CONTROL_KEEPALIVE, type Network } from "./connect.ts";
+export { connectChannel, type GrpcChannel } from "./channel.ts";
+export type { GrpcMessage, GrpcStream } from "./call.ts";
+export { GrpcError } from "./status.ts";

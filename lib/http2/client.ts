@@ -6,10 +6,18 @@ import { Http2Error } from "./error.ts";
 import type { FloodKind, OnFlood } from "./flood.ts";
 import { Code, Fault, nameOf, STREAM_ID_MAX } from "./frames.ts";
 import type { HeaderBlock } from "./header_blocks.ts";
-import { validateResponse } from "./headers.ts";
+import { validateResponse, validateTrailers } from "./headers.ts";
 import type { HeaderField } from "./hpack.ts";
 import type { Tunnel } from "./tunnel.ts";
-import type { ClientConnection, ConnectAnswer, ConnectHead, Http2Settings } from "./types.ts";
+import type {
+  ClientConnection,
+  ConnectAnswer,
+  ConnectHead,
+  Exchange,
+  Headers,
+  Http2Settings,
+  RequestHead,
+} from "./types.ts";
 
 /** The server's preface is one small frame: a peer that has not sent it by then speaks something else. */
 const SETTINGS_TIMEOUT_MS = 5_000;
@@ -44,7 +52,12 @@ interface Asking {
   tunnel: Tunnel | undefined;
   stop: AbortSignal | undefined;
   readonly onStop: () => void;
+  /** Of requests that are no tunnels: the head is on its way. */
+  readonly onSent: ((tunnel: Tunnel) => void) | undefined;
 }
+
+/** Hears the trailers, or undefined when there will be none. */
+type TakeTrailers = (trailers: Headers | undefined) => void;
 
 class Client implements ClientConnection, Role {
   readonly isServer = false;
@@ -58,6 +71,8 @@ class Client implements ClientConnection, Role {
   #hasSettings = false;
   /** Requests that are sent and not answered, by stream. */
   readonly #asking = new Map<number, Asking>();
+  /** Requests whose answers may have trailers, by stream. */
+  readonly #trailing = new Map<number, TakeTrailers>();
   /** Requests for which the peer has no stream left. */
   readonly #waiting = new Set<Asking>();
 
@@ -102,10 +117,45 @@ class Client implements ClientConnection, Role {
   }
 
   request(head: ConnectHead, stop?: AbortSignal): Promise<ConnectAnswer> {
+    const pseudo: HeaderField[] = [[":method", "CONNECT"], [":authority", head.authority]];
+    return this.#send(fieldsOf(pseudo, head.headers), stop, undefined);
+  }
+
+  async exchange(head: RequestHead, stop?: AbortSignal): Promise<Exchange> {
+    const { method, scheme, authority, path, headers } = head;
+    const pseudo: HeaderField[] = [
+      [":method", method],
+      [":scheme", scheme],
+      [":authority", authority],
+      [":path", path],
+    ];
+    const trailers = Promise.withResolvers<Headers | undefined>();
+    const sent = Promise.withResolvers<Tunnel>();
+    const answer = this.#send(fieldsOf(pseudo, headers), stop, (tunnel) => {
+      this.#trailing.set(tunnel.id, trailers.resolve);
+      sent.resolve(tunnel);
+    });
+    // Where it was sent and is not answered, whoever has the exchange hears it there.
+    answer.catch(sent.reject);
+    const tunnel = await sent.promise;
+    return {
+      stream: tunnel,
+      answer,
+      trailers: trailers.promise,
+      get resetCode() {
+        return tunnel.resetCode;
+      },
+    };
+  }
+
+  #send(
+    fields: readonly HeaderField[] | undefined,
+    stop: AbortSignal | undefined,
+    onSent: Asking["onSent"],
+  ): Promise<ConnectAnswer> {
     return new Promise((resolve, reject) => {
       if (!this.usable) return reject(this.#unusable());
       if (stop?.aborted) return reject(new Http2Error("stream", "we gave the request up"));
-      const fields = fieldsOf(head);
       if (fields === undefined) {
         return reject(new Http2Error("stream", "cannot send the request: an illegal header"));
       }
@@ -116,6 +166,7 @@ class Client implements ClientConnection, Role {
         tunnel: undefined,
         stop,
         onStop: () => this.#giveUp(asking),
+        onSent,
       };
       stop?.addEventListener("abort", asking.onStop);
       if (this.#hasRoom()) return this.#ask(asking);
@@ -155,6 +206,9 @@ class Client implements ClientConnection, Role {
       throw new Fault(Code.streamClosed, `HEADERS on stream ${id}, which is over`);
     }
     const asking = this.#asking.get(id);
+    if (asking === undefined && fields !== undefined && this.#trailing.has(id)) {
+      return this.#trailersCame(tunnel, fields, endStream);
+    }
     // Trailers: RFC 9113 section 8.5 has none in a tunnel.
     if (asking === undefined || fields === undefined) {
       const code = fields === undefined ? Code.enhanceYourCalm : Code.protocolError;
@@ -170,10 +224,28 @@ class Client implements ClientConnection, Role {
     asking.stop?.removeEventListener("abort", asking.onStop);
     tunnel.isAnswered = true;
     connection.guard.answered();
+    const isExchange = this.#trailing.has(id);
+    if (isExchange) tunnel.promisedBytes = head.contentLength;
     if (endStream) connection.receiver.end(tunnel);
     // Anything but 200 opened no tunnel: the stream ends here, whatever the peer goes on sending.
-    if (head.status !== STATUS_OK) tunnel.abort();
+    if (head.status !== STATUS_OK && !isExchange) tunnel.abort();
     asking.resolve({ status: head.status, headers: head.headers, stream: tunnel });
+  }
+
+  #trailersCame(tunnel: Tunnel, fields: readonly HeaderField[], endStream: boolean): void {
+    const { receiver } = this.#connection;
+    const { head, reason } = validateTrailers(fields);
+    if (head === undefined) return receiver.refuse(tunnel, Code.protocolError, reason);
+    if (!endStream) {
+      return receiver.refuse(tunnel, Code.protocolError, "trailers that are not the end");
+    }
+    this.#endTrailing(tunnel.id, head);
+    receiver.end(tunnel);
+  }
+
+  #endTrailing(id: number, trailers: Headers | undefined): void {
+    this.#trailing.get(id)?.(trailers);
+    this.#trailing.delete(id);
   }
 
   goawayCame(lastId: number, code: number): void {
@@ -194,6 +266,7 @@ class Client implements ClientConnection, Role {
       this.#asking.delete(tunnel.id);
       this.#reject(asking, this.#requestError(tunnel));
     }
+    this.#endTrailing(tunnel.id, undefined);
     this.#askWaiting();
     this.#endIfDone();
   }
@@ -212,6 +285,7 @@ class Client implements ClientConnection, Role {
     this.#lastId = id;
     asking.tunnel = connection.open(id);
     this.#asking.set(id, asking);
+    asking.onSent?.(asking.tunnel);
   }
 
   #askWaiting(): void {
@@ -271,13 +345,14 @@ class Client implements ClientConnection, Role {
   }
 }
 
-function fieldsOf(head: ConnectHead): HeaderField[] | undefined {
-  const fields: HeaderField[] = [[":method", "CONNECT"], [":authority", head.authority]];
-  for (const [name, values] of head.headers) {
+/** Undefined for what must not be sent. */
+function fieldsOf(pseudo: readonly HeaderField[], headers: Headers): HeaderField[] | undefined {
+  const fields = [...pseudo];
+  for (const [name, values] of headers) {
     for (const value of values) fields.push([name, value]);
   }
   const isLegal = fields.every(([name, value], index) =>
-    (index < 2 || NAME.test(name)) && !FORBIDDEN.test(value)
+    (index < pseudo.length || NAME.test(name)) && !FORBIDDEN.test(value)
   );
   return isLegal ? fields : undefined;
 }

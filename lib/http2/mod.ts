@@ -1,5 +1,5 @@
 /**
- * HTTP/2 for CONNECT, client and server, over any ByteStream.
+ * HTTP/2 over any ByteStream: CONNECT, client and server, and a client's other requests.
  *
  * Owns: the connection, its settings, flow control and limits. Never: HBONE words. Runs on: every thread.
  *
@@ -9,9 +9,11 @@ export type {
   ClientConnection,
   ConnectAnswer,
   ConnectHead,
+  Exchange,
   Headers,
   Http2Settings,
   IncomingConnect,
+  RequestHead,
   ServerConnection,
 } from "./types.ts";
 export type { FloodKind, FloodViolation, OnFlood } from "./flood.ts";

@@ -31,9 +31,31 @@ export interface ConnectAnswer {
   readonly stream: ByteStream;
 }
 
+/** A request other than CONNECT (RFC 9113 section 8.3.1). */
+export interface RequestHead {
+  readonly method: string;
+  readonly scheme: string;
+  readonly authority: string;
+  readonly path: string;
+  readonly headers: Headers;
+}
+
+/** A request whose bodies, ours and the peer's, are bytes; both may travel before the answer's head has come. */
+export interface Exchange {
+  readonly stream: ByteStream;
+  /** The answer's head, whatever its status. Rejects with an Http2Error. */
+  readonly answer: Promise<{ readonly status: number; readonly headers: Headers }>;
+  /** Of the answer, at the latest when `stream` is over; undefined if there were none. Never rejects. */
+  readonly trailers: Promise<Headers | undefined>;
+  /** The code of the peer's RST_STREAM, if one came (RFC 9113 section 7). */
+  readonly resetCode: number | undefined;
+}
+
 export interface ClientConnection {
   /** Sends a CONNECT; resolves with the response's head, whatever its status. Rejects with an Http2Error. */
   request(head: ConnectHead, stop?: AbortSignal): Promise<ConnectAnswer>;
+  /** Sends another request than CONNECT; resolves when its head is on its way. Rejects with an Http2Error. */
+  exchange(head: RequestHead, stop?: AbortSignal): Promise<Exchange>;
   /** False after GOAWAY, close or error: take another connection. */
   readonly usable: boolean;
   /** Requests that have not ended in both directions. */

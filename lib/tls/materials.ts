@@ -19,10 +19,10 @@ export interface Materials {
  * takes anything here, and would only break every handshake later. Its message never holds key material.
  */
 export function materialsOf(bundle: CertBundle, allowTls12: boolean): Materials {
-  const roots = attempt(() => trustRoots(bundle.rootsPem));
+  const roots = usableRoots(bundle.rootsPem);
   const leafDer = derFromPem(bundle.chainPem)[0];
   if (leafDer === undefined) throw unusable("the certificate chain is not PEM");
-  const leaf = attempt(() => parseCertificate(leafDer));
+  const leaf = usable(() => parseCertificate(leafDer));
   if (Buffer.compare(leaf.spki, publicKeyOf(bundle.privateKeyPem)) !== 0) {
     throw unusable(`the private key does not belong to the certificate of ${bundle.identity}`);
   }
@@ -39,7 +39,7 @@ export function materialsOf(bundle: CertBundle, allowTls12: boolean): Materials 
   };
 }
 
-/** For a client without a certificate, of a server below `roots`: what `grpc` gives to its library. */
+/** For a client without a certificate, of a server below `roots`. */
 export function anonymousContext(roots: TrustRoots, allowTls12: boolean): SecureContext {
   return createSecureContext({ ca: roots.pem, minVersion: allowTls12 ? "TLSv1.2" : "TLSv1.3" });
 }
@@ -54,7 +54,12 @@ function publicKeyOf(privateKeyPem: string): Uint8Array {
   }
 }
 
-function attempt<T>(work: () => T): T {
+/** The roots in `pem`; throws a Refusal (`tls_config`) that says why there are none. */
+export function usableRoots(pem: string): TrustRoots {
+  return usable(() => trustRoots(pem));
+}
+
+function usable<T>(work: () => T): T {
   try {
     return work();
   } catch (error) {

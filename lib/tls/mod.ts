@@ -6,12 +6,19 @@
  *
  * @module
  */
-export type { CertBundle, Peer, RevocationCheck, Secured, Tls, TlsOptions } from "./types.ts";
-export { createTls } from "./tls.ts";
+export type {
+  CertBundle,
+  Peer,
+  RevocationCheck,
+  Secured,
+  ServerTrust,
+  Tls,
+  TlsOptions,
+} from "./types.ts";
+export { connectTls, createTls } from "./tls.ts";
 export { type VerifyOptions, verifyPeer } from "./verify.ts";
 export { CertificateError, type CertificateErrorCode } from "./error.ts";
 export { type Certificate, parseCertificate } from "./certificate.ts";
-export { matchesHost } from "./names.ts";
 export { derFromPem, type TrustRoots, trustRoots } from "./roots.ts";
-export { anonymousContext } from "./materials.ts";
+export { usableRoots } from "./materials.ts";
 export { RevocationLists } from "./crl.ts";

@@ -3,6 +3,9 @@
  * (RFC 6125 section 6.4). Texts are printable ASCII already.
  * @module
  */
+import { Ip } from "#values";
+import { parseCertificate } from "./certificate.ts";
+import { CertificateError } from "./error.ts";
 import type { GeneralName, NameConstraints } from "./extensions.ts";
 
 interface Names {
@@ -77,4 +80,29 @@ export function matchesHost(dnsNames: readonly string[], host: string): boolean 
     const usable = parent.indexOf(".", 1) > 0 && !parent.includes("*");
     return usable && wanted.endsWith(parent) && label !== "" && !label.includes(".");
   });
+}
+
+/** A certificate's names that a reason quotes, in characters. */
+const NAMES_CHARS_MAX = 200;
+
+/**
+ * Throws a CertificateError unless the leaf is for one of `hostnames`, by the names of RFC 6125 in its DER; its subject
+ * counts for nothing.
+ */
+export function assertNamed(leafDer: Uint8Array, hostnames: readonly string[]): void {
+  const leaf = parseCertificate(leafDer);
+  const isNamed = (host: string): boolean => {
+    const ip = Ip.parse(host);
+    if (ip === undefined) return matchesHost(leaf.dnsNames, host);
+    const bytes = Ip.toBytes(ip);
+    return leaf.ips.some((name) =>
+      name.length === bytes.length && name.every((byte, at) => byte === bytes[at])
+    );
+  };
+  if (hostnames.some(isNamed)) return;
+  const names = leaf.dnsNames.join(", ").slice(0, NAMES_CHARS_MAX) || "no host name";
+  throw new CertificateError(
+    "untrusted",
+    `the server's certificate is for ${names}, expected ${hostnames.join(" or ")}`,
+  );
 }

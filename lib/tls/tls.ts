@@ -4,10 +4,11 @@ import type { Clock } from "#system";
 import { Refusal, SpiffeId } from "#values";
 import { CertificateError } from "./error.ts";
 import { handleOf, markSecured, presentedChain, type TlsHandle, watchForCut } from "./handle.ts";
-import { type Materials, materialsOf } from "./materials.ts";
+import { anonymousContext, type Materials, materialsOf, usableRoots } from "./materials.ts";
+import { assertNamed } from "./names.ts";
 import { TlsStream } from "./tls_stream.ts";
 import { type Transport, transportOf } from "./transport.ts";
-import type { CertBundle, Peer, Secured, Tls, TlsOptions } from "./types.ts";
+import type { CertBundle, Peer, Secured, ServerTrust, Tls, TlsOptions } from "./types.ts";
 import { verifyPeer } from "./verify.ts";
 
 /** From TCP to a verified peer; a peer that says nothing holds a socket for so long. */
@@ -33,6 +34,19 @@ const SUITES_TLS12 = [
  */
 export function createTls(clock: Clock, options: TlsOptions): Tls {
   return new NodeTls(clock, options);
+}
+
+/**
+ * TLS to a server that is known by its host name, ourselves without a certificate: nothing is said on `stream` before
+ * the server is verified. Owns `stream` from the call on. Rejects with a Refusal (tls_handshake; tls_config for roots
+ * that cannot be used).
+ */
+export function connectTls(
+  stream: ByteStream,
+  trust: ServerTrust,
+  clock: Clock,
+): Promise<Secured> {
+  return new NodeTls(clock, { allowTls12: trust.allowTls12 ?? false }).anonymous(stream, trust);
 }
 
 class NodeTls implements Tls {
@@ -68,6 +82,36 @@ class NodeTls implements Tls {
         ALPNProtocols: [ALPN],
         // No servername: that is no SNI. Host names do not matter (behaviour.md 7.2); who it is, `judge` says.
         checkServerIdentity: () => undefined,
+      });
+    return await this.#handshake(stream, open, "secureConnect", judge);
+  }
+
+  async anonymous(stream: ByteStream, trust: ServerTrust): Promise<Secured> {
+    const allowTls12 = this.options.allowTls12 ?? false;
+    let materials: { readonly roots: Materials["roots"]; readonly context: SecureContext };
+    try {
+      const roots = usableRoots(trust.rootsPem);
+      materials = { roots, context: anonymousContext(roots, allowTls12) };
+    } catch (error) {
+      stream.abort();
+      throw error;
+    }
+    const judge = (socket: TLSSocket): Peer => {
+      const peer = this.#verify(handleOf(socket), materials.roots, "server");
+      assertRuntimeAgrees(socket);
+      assertNamed(peer.path[0]!, trust.hostnames);
+      return peer;
+    };
+    const { serverName } = trust;
+    const open = ({ socket }: Transport): TLSSocket =>
+      connect({
+        socket,
+        secureContext: materials.context,
+        // As in `client`; the names are `judge`'s.
+        rejectUnauthorized: false,
+        ALPNProtocols: [ALPN],
+        checkServerIdentity: () => undefined,
+        ...(serverName !== undefined && { servername: serverName }),
       });
     return await this.#handshake(stream, open, "secureConnect", judge);
   }

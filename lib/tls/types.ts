@@ -35,6 +35,18 @@ export interface RevocationCheck {
   check(path: readonly Uint8Array[]): void;
 }
 
+/** Whom to take for the server that a host name stands for. */
+export interface ServerTrust {
+  /** PEM, one or more; never the system's, never those an environment variable points to. */
+  readonly rootsPem: string;
+  /** The server's certificate must be for one of these: the host that is dialled, and its alternative if any. */
+  readonly hostnames: readonly string[];
+  /** SNI; none where the host is an IP address. It decides nothing. */
+  readonly serverName?: string;
+  /** Also TLS 1.2 (TLS12_ENABLED). */
+  readonly allowTls12?: boolean;
+}
+
 export interface TlsOptions {
   /** Also TLS 1.2 (TLS12_ENABLED). */
   readonly allowTls12?: boolean;

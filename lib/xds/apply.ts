@@ -1,7 +1,7 @@
 import type { Commit, MeshWriter } from "#mesh";
 import type { Clock } from "#system";
 import type { Push } from "./session.ts";
-import type { WireResponse } from "./wire_response.ts";
+import type { ResponseReader, WireResource } from "./wire_response.ts";
 
 export interface ApplyOptions {
   readonly writer: MeshWriter;
@@ -17,43 +17,98 @@ const SLICE_MS = 4;
 const RESOURCES_PER_LOOK = 16;
 
 /**
- * Writes a response into the mesh, upserts first and in order (behaviour.md 3.4), slice by slice. Addresses are seen
- * slice by slice too, and removals with the last one; the policies of a response are one commit, because half of them
- * could allow what the whole forbids. False if it was stopped.
+ * Writes a response into the mesh while it arrives, upserts first and in order (behaviour.md 3.4), slice by slice.
+ * Addresses are seen slice by slice too, and removals with the last one; the policies of a response are one commit,
+ * because half of them could allow what the whole forbids. False if it was stopped.
+ *
+ * Rejects with what the response rejects with. What came of addresses before that is kept and known by its version: each
+ * is whole; of policies nothing is kept.
  */
 export async function apply(
-  response: WireResponse,
+  response: ResponseReader,
   push: Push,
-  { writer, clock, onCommit, stop }: ApplyOptions,
+  options: ApplyOptions,
 ): Promise<boolean> {
-  let sliceEndMs = clock.monotonicMs() + SLICE_MS;
-  let takenCount = 0;
-  let writtenCount = 0;
-  const commit = () => {
-    if (writtenCount > 0) onCommit(writer.commit());
-    writtenCount = 0;
-  };
-  for (const resource of response.resources) {
-    const change = push.take(resource);
-    if (change !== undefined) {
-      const rejected = push.type === "address"
-        ? writer.upsertAddressBytes(change.bytes)
-        : writer.upsertAuthorizationBytes(change.name, change.bytes);
-      if (rejected === undefined) {
-        push.accept(resource);
-        writtenCount++;
-      } else push.reject(resource, rejected);
+  const work = new Work(response, push, options);
+  let isWhole = false;
+  try {
+    isWhole = await work.takeAll();
+    return isWhole;
+  } finally {
+    if (!isWhole) work.leave();
+  }
+}
+
+class Work {
+  #sliceEndMs: number;
+  #takenCount = 0;
+  #writtenCount = 0;
+
+  constructor(
+    private readonly response: ResponseReader,
+    private readonly push: Push,
+    private readonly options: ApplyOptions,
+  ) {
+    this.#sliceEndMs = options.clock.monotonicMs() + SLICE_MS;
+  }
+
+  async takeAll(): Promise<boolean> {
+    const { response, push } = this;
+    const { writer, clock, stop } = this.options;
+    for (;;) {
+      const resource = response.take();
+      if (resource === undefined) {
+        if (response.isTight) this.#endSlice();
+        if (!await response.more()) break;
+        if (stop.aborted) return false;
+        continue;
+      }
+      this.#write(resource);
+      if (++this.#takenCount % RESOURCES_PER_LOOK !== 0) continue;
+      if (clock.monotonicMs() < this.#sliceEndMs) continue;
+      this.#endSlice();
+      await clock.sleep(0, stop);
+      if (stop.aborted) return false;
+      this.#sliceEndMs = clock.monotonicMs() + SLICE_MS;
     }
-    if (++takenCount % RESOURCES_PER_LOOK !== 0 || clock.monotonicMs() < sliceEndMs) continue;
-    if (push.type === "address") commit();
-    await clock.sleep(0, stop);
-    if (stop.aborted) return false;
-    sliceEndMs = clock.monotonicMs() + SLICE_MS;
+    for (const name of push.removals()) {
+      const isGone = push.type === "address"
+        ? writer.removeAddress(name)
+        : writer.removePolicy(name);
+      if (isGone) this.#writtenCount++;
+    }
+    this.#commit();
+    return true;
   }
-  for (const name of push.removals()) {
-    const isGone = push.type === "address" ? writer.removeAddress(name) : writer.removePolicy(name);
-    if (isGone) writtenCount++;
+
+  /** The response will not be whole. */
+  leave(): void {
+    if (this.push.type === "address" && !this.options.stop.aborted) this.#commit();
+    this.options.writer.discard();
   }
-  commit();
-  return true;
+
+  #write(resource: WireResource): void {
+    const { push } = this;
+    const { writer } = this.options;
+    const change = push.take(resource);
+    if (change === undefined) return;
+    const rejected = push.type === "address"
+      ? writer.upsertAddressBytes(change.bytes)
+      : writer.upsertAuthorizationBytes(change.name, change.bytes);
+    if (rejected !== undefined) return push.reject(resource, rejected);
+    push.accept(resource);
+    this.#writtenCount++;
+  }
+
+  /** Nothing is lent after it: addresses are committed, and policies have been copied. */
+  #endSlice(): void {
+    if (this.push.type === "address") this.#commit();
+    this.response.release();
+  }
+
+  #commit(): void {
+    if (this.#writtenCount > 0) this.options.onCommit(this.options.writer.commit());
+    this.#writtenCount = 0;
+    this.push.committed();
+  }
 }

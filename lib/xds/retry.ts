@@ -70,7 +70,7 @@ function reasonOf(end: StreamEnd): TerminationReason {
   }
 }
 
-/** The first two are a server's words; the others are grpc-js's for a connection that broke, which is UNKNOWN elsewhere. */
+/** The first two are a server's words; the others are ours for a connection that broke, which is UNKNOWN elsewhere. */
 const LOST = /transport is closing|received prior goaway|connection dropped|ECONNRESET|ETIMEDOUT/i;
 
 /** istiod ends streams about every 30 minutes, and whatever stands before it as it likes. */

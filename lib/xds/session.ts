@@ -16,6 +16,8 @@ export const TYPE_URLS: Readonly<Record<ResourceType, string>> = {
   authorization: "type.googleapis.com/istio.security.Authorization",
 };
 const TYPES = Object.keys(TYPE_URLS) as readonly ResourceType[];
+/** Of the resources that we can use. */
+export const KNOWN_TYPES: readonly string[] = Object.values(TYPE_URLS);
 
 /** What a resource makes of the mesh: its own message, for whoever can read it. The bytes are a view of the response. */
 export interface Change {
@@ -184,6 +186,7 @@ export class Push {
   readonly #refused: string[] = [];
   readonly #unreadable: string[] = [];
   readonly #answered: string[] = [];
+  readonly #accepted: (readonly [string, string])[] = [];
   /** Names in a snapshot; undefined if the response is none. */
   readonly #mentioned: Set<string> | undefined;
   #resourcesCount = 0;
@@ -216,9 +219,15 @@ export class Push {
     return undefined;
   }
 
-  /** The mesh has it: the next stream says so. */
+  /** The mesh takes it. */
   accept({ name, version }: WireResource): void {
-    this.#subscription?.versions.set(name, version);
+    this.#accepted.push([name, version]);
+  }
+
+  /** The mesh has what was accepted: the next stream says so. */
+  committed(): void {
+    for (const [name, version] of this.#accepted) this.#subscription?.versions.set(name, version);
+    this.#accepted.length = 0;
   }
 
   /** The mesh cannot use it; a version that it has of an earlier response stays. */
@@ -237,6 +246,7 @@ export class Push {
       : [...subscription.versions.keys()].filter((name) => !this.#mentioned!.has(name));
     subscription.isSnapshotDue = false;
     for (const name of removed) this.#answer(name);
+    this.committed();
     const names = [...removed, ...unmentioned];
     for (const name of names) subscription.versions.delete(name);
     return names;

@@ -1,7 +1,13 @@
 import { toBinary } from "@bufbuild/protobuf";
 import { type DeltaDiscoveryRequest, DeltaDiscoveryRequestSchema } from "#proto/xds_pb.ts";
-import { connectChannel, type Endpoint, type GrpcError, type GrpcStream } from "#grpc";
-import type { Clock } from "#system";
+import {
+  connectChannel,
+  type Endpoint,
+  GrpcError,
+  type GrpcMessage,
+  type GrpcStream,
+  type Network,
+} from "#grpc";
 import type { StreamEnd } from "./retry.ts";
 
 /** behaviour.md 3.1. */
@@ -14,7 +20,7 @@ export interface Speaker {
   /** The server has taken the call. */
   answered(): void;
   /** The next message comes when this one is done with. What it throws ends the stream, and is no bug of the server. */
-  heard(message: Uint8Array): Promise<void>;
+  heard(message: GrpcMessage): Promise<void>;
 }
 
 export interface Ended {
@@ -34,13 +40,13 @@ export type Send = (request: DeltaDiscoveryRequest) => void;
  */
 export async function runStream(
   endpoint: Endpoint,
-  clock: Clock,
+  network: Network,
   stop: AbortSignal,
   speaker: (send: Send) => Speaker,
 ): Promise<Ended> {
   let stream: GrpcStream | undefined;
   try {
-    using channel = await connectChannel(endpoint, clock);
+    using channel = await connectChannel(endpoint, network);
     if (stop.aborted) return { end: { kind: "local" }, error: "stopped", status: undefined };
     stream = channel.stream(PATH);
     const cancel = () => stream?.cancel();
@@ -53,6 +59,8 @@ export async function runStream(
     }
     return endOf(stream);
   } catch (error) {
+    // In the middle of a message: the stream says what it was.
+    if (stream !== undefined && error instanceof GrpcError) return endOf(stream);
     const text = error instanceof Error ? error.message : String(error);
     return { end: { kind: "local" }, error: text, status: undefined };
   }

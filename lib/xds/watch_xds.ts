@@ -1,4 +1,4 @@
-import type { Endpoint } from "#grpc";
+import type { Endpoint, GrpcMessage, Network } from "#grpc";
 import type { Log } from "#log";
 import type { Commit, MeshWriter } from "#mesh";
 import type { Metrics } from "#metrics";
@@ -7,10 +7,10 @@ import { apply } from "./apply.ts";
 import { DEMAND_TIMEOUT_MS } from "./demands.ts";
 import { type NodeFacts, nodeOf } from "./node.ts";
 import { Retry } from "./retry.ts";
-import { type Push, type PushOutcome, Session } from "./session.ts";
+import { KNOWN_TYPES, type Push, type PushOutcome, Session } from "./session.ts";
 import { LinkRecord, type Moment, type XdsStatus } from "./status.ts";
 import { type Ended, runStream, type Send, type Speaker } from "./stream.ts";
-import { readResponse } from "./wire_response.ts";
+import { ResponseReader } from "./wire_response.ts";
 import { XdsMetrics } from "./xds_metrics.ts";
 
 export interface XdsOptions {
@@ -21,6 +21,8 @@ export interface XdsOptions {
   /** Owned by the watch. */
   readonly writer: MeshWriter;
   readonly clock: Clock;
+  /** With `CONTROL_KEEPALIVE` of #grpc. */
+  readonly dialer: Network["dialer"];
   readonly rng: Rng;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -117,7 +119,7 @@ class XdsFollower implements XdsWatch {
   }
 
   async #run(): Promise<void> {
-    const { endpoint, clock, rng, log } = this.#options;
+    const { endpoint, clock, dialer, rng, log } = this.#options;
     const retry = new Retry(rng);
     const stop = this.#stop.signal;
     while (!stop.aborted) {
@@ -125,7 +127,12 @@ class XdsFollower implements XdsWatch {
       this.#link.streams++;
       this.#log = log.within({ name: "xds", fields: { id: this.#link.streams } });
       this.#gotSomething = false;
-      const ended = await runStream(endpoint, clock, stop, (send) => this.#speaker(send));
+      const ended = await runStream(
+        endpoint,
+        { clock, dialer },
+        stop,
+        (send) => this.#speaker(send),
+      );
       this.#send = undefined;
       this.#session.closed(ended.status);
       this.#link.disconnected(this.#now(), stop.aborted ? undefined : ended.error);
@@ -159,9 +166,10 @@ class XdsFollower implements XdsWatch {
   }
 
   /** The answer; undefined if we were stopped before there was one. */
-  async #heard(message: Uint8Array): Promise<PushOutcome["reply"] | undefined> {
+  async #heard(message: GrpcMessage): Promise<PushOutcome["reply"] | undefined> {
     const { writer, clock, onCommit } = this.#options;
-    const response = readResponse(message);
+    const response = new ResponseReader(message, KNOWN_TYPES);
+    await response.begin();
     this.#gotSomething = true;
     const push = this.#session.receive(response);
     if (push.type === undefined) {

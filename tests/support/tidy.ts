@@ -26,7 +26,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   http2: ["values", "system", "stream"],
   linux: ["values", "system", "stream"],
   hbone: ["values", "system", "stream", "tls", "http2"],
-  grpc: ["values", "system", "tls"],
+  grpc: ["values", "system", "stream", "tls", "http2"],
   link: ["values", "config", "metrics", "mesh", "tls"],
   // Control wing.
   xds: ["values", "system", "log", "metrics", "mesh", "grpc"],
@@ -98,7 +98,7 @@ const BANNED: readonly Ban[] = [
   { pattern: /from "yaml"|import\("yaml"\)/, only: ["config", "xds"], instead: "#config or #xds" },
   { pattern: /from "prom-client"/, only: ["metrics"], instead: "#metrics" },
   // A client and a server of it; the server never runs in a proxy.
-  { pattern: /from "@grpc\/grpc-js"/, only: ["grpc", "standin"], instead: "#grpc" },
+  { pattern: /from "@grpc\/grpc-js"/, only: ["standin"], instead: "#grpc" },
   { pattern: /\bDeno\.serve\b/, only: ["admin", "standin"], instead: "#admin" },
   // http2 names the TLSSocket that node:http2 takes over, until our own engine is there.
   { pattern: /from "node:(tls|https)"/, only: ["tls", "http2"], instead: "#tls" },

@@ -3,6 +3,7 @@ import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/st
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { createCaAuthority } from "#certs";
 import { connectChannel, type Endpoint } from "#grpc";
+import { realNetwork } from "../../support/network.ts";
 import { createMesh } from "#mesh";
 import { Metrics } from "#metrics";
 import { silentLog } from "#log";
@@ -45,7 +46,7 @@ function follow(plane: ControlPlane, onDemand = false, more: Partial<Endpoint> =
     node: { podName: "zt", podNamespace: "istio-system", metadata: {}, metadataJson: {} },
     onDemand,
     writer: mesh.writer,
-    clock: realClock,
+    ...realNetwork,
     rng: seededRng(1),
     log: silentLog,
     metrics: new Metrics({ nowMs: () => 0 }),
@@ -57,7 +58,7 @@ function follow(plane: ControlPlane, onDemand = false, more: Partial<Endpoint> =
 const errorOf = (watch: XdsWatch) => watch.status().lastError ?? "";
 
 async function certify(plane: ControlPlane, more: Partial<Endpoint> = {}, timeoutMs = 5_000) {
-  using channel = await connectChannel({ ...endpointOf(plane), ...more }, realClock);
+  using channel = await connectChannel({ ...endpointOf(plane), ...more }, realNetwork);
   const authority = createCaAuthority({
     clock: realClock,
     log: silentLog,
@@ -167,7 +168,7 @@ test("on demand, an address is answered under its workload's name", async () => 
 const SERVER_FAULTS: readonly { readonly fault: ServerFault; readonly told: RegExp }[] = [
   { fault: "other_root", told: /UNAVAILABLE/ },
   { fault: "other_name", told: /certificate is for somebody\.else\.example, expected 127/ },
-  { fault: "expired", told: /UNAVAILABLE.*verify/ },
+  { fault: "expired", told: /UNAVAILABLE.*certificate .* expired at/ },
 ];
 for (const { fault, told } of SERVER_FAULTS) {
   test(`with a certificate that is wrong (${fault}) nobody talks to it, until it is right`, async () => {

@@ -2,8 +2,8 @@
 import { createMesh } from "#mesh";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { apply } from "../../../lib/xds/apply.ts";
-import { type PushOutcome, Session } from "../../../lib/xds/session.ts";
-import { readResponse } from "../../../lib/xds/wire_response.ts";
+import { KNOWN_TYPES, type PushOutcome, Session } from "../../../lib/xds/session.ts";
+import { type Pieces, ResponseReader } from "../../../lib/xds/wire_response.ts";
 import { responseBytes, type ResponseInit } from "./messages.ts";
 
 export interface Talk {
@@ -12,6 +12,23 @@ export interface Talk {
   /** Commits so far. */
   readonly commits: { readonly policiesChanged: boolean }[];
   hear(type: string, init?: ResponseInit): Promise<PushOutcome>;
+}
+
+/** The bytes as a network would deliver them, by so many at a time; undefined is all at once. */
+export function piecesOf(bytes: Uint8Array, sizeOf = () => bytes.length): Pieces {
+  let at = 0;
+  return {
+    bytesCount: bytes.length,
+    read() {
+      const piece = bytes.slice(at, at + Math.max(1, sizeOf()));
+      at += piece.length;
+      return Promise.resolve(piece.length === 0 ? undefined : piece);
+    },
+  };
+}
+
+export function readerOf(bytes: Uint8Array, sizeOf?: () => number): ResponseReader {
+  return new ResponseReader(piecesOf(bytes, sizeOf), KNOWN_TYPES);
 }
 
 export const NOW = { wallMs: Date.UTC(2026, 0, 1), monotonicMs: 0 };
@@ -26,7 +43,8 @@ export function talk(onDemand = false): Talk {
     view,
     commits,
     async hear(type, init) {
-      const response = readResponse(responseBytes(type, init));
+      const response = readerOf(responseBytes(type, init));
+      await response.begin();
       const push = session.receive(response);
       const clock = new FakeClock();
       await apply(response, push, {

@@ -5,6 +5,7 @@ import { Metrics } from "#metrics";
 import { silentLog } from "#log";
 import { realClock, seededRng } from "#system";
 import { watchXds, type XdsOptions, type XdsWatch } from "#xds";
+import { realNetwork } from "../../support/network.ts";
 import { mintLeaf, mintRoot } from "../../support/pki.ts";
 import { ControlPlane } from "./control_plane.ts";
 import { garbage, policy, workload } from "./messages.ts";
@@ -37,7 +38,7 @@ function follow(
     node,
     onDemand: false,
     writer: mesh.writer,
-    clock: realClock,
+    ...realNetwork,
     rng: seededRng(1),
     log: silentLog,
     metrics,
@@ -243,7 +244,7 @@ test("3.10 an attempt is one connection, also after it was given up", async () =
 
 test("stopping is honoured while a server says nothing, at any layer", async () => {
   using plane = await ControlPlane.start(HOST, [leaf]);
-  const silent = createServer(() => {});
+  const silent = createServer((socket) => void socket.on("error", () => {}));
   await new Promise<void>((resolve) => silent.listen(0, HOST, resolve));
   try {
     const { port } = silent.address() as { port: number };

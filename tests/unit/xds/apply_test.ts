@@ -1,0 +1,121 @@
+/** Responses that break in the middle: what came is kept where it is whole, and nothing is claimed that is not there. */
+import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
+import { createMesh } from "#mesh";
+import { realClock } from "#system";
+import { apply } from "../../../lib/xds/apply.ts";
+import { KNOWN_TYPES, type Push, Session } from "../../../lib/xds/session.ts";
+import { type Pieces, ResponseReader } from "../../../lib/xds/wire_response.ts";
+import { policy, responseBytes, type ResponseInit, workload } from "./messages.ts";
+import { NOW, piecesOf } from "./session_support.ts";
+
+/** The message, whose stream breaks when `share` of it has come. */
+function broken(bytes: Uint8Array, share: number): Pieces {
+  const pieces = piecesOf(bytes, () => 100);
+  let left = Math.floor(bytes.length * share);
+  return {
+    bytesCount: bytes.length,
+    async read() {
+      if (left <= 0) throw new Error("the stream broke");
+      const piece = await pieces.read();
+      left -= piece?.length ?? 0;
+      return piece;
+    },
+  };
+}
+
+function talk() {
+  const session = new Session({ node: { id: "z" }, onDemand: false });
+  const mesh = createMesh({});
+  const commits: boolean[] = [];
+  const stop = new AbortController();
+  const hear = async (pieces: Pieces): Promise<Push> => {
+    const reader = new ResponseReader(pieces, KNOWN_TYPES);
+    await reader.begin();
+    const push = session.receive(reader);
+    await apply(reader, push, {
+      writer: mesh.writer,
+      clock: realClock,
+      stop: stop.signal,
+      onCommit: ({ policiesChanged }) => commits.push(policiesChanged),
+    });
+    return push;
+  };
+  const say = async (type: string, init: ResponseInit) =>
+    (await hear(piecesOf(responseBytes(type, init)))).finish(NOW);
+  return { session, mesh, commits, stop, hear, say };
+}
+
+Deno.test("3.7 addresses that came before the stream broke are kept, and listed as held", async () => {
+  const { session, mesh, hear, say } = talk();
+  session.open();
+  await say("address", { resources: [workload("old")] });
+  const resources = Array.from({ length: 200 }, (_, i) => workload(`w${i}`));
+  const bytes = responseBytes("address", { resources, removed: ["old"], nonce: "n" });
+  await rejects(hear(broken(bytes, 0.5)), /the stream broke/);
+  session.closed();
+  const held = mesh.view.workloads().map(({ uid }) => uid);
+  strictEqual(held.length > 50 && held.length < 150, true, `${held.length}`);
+  strictEqual(held.includes("old"), true, "nothing was removed");
+  deepStrictEqual(Object.keys(session.open()[0]!.initialResourceVersions).sort(), held);
+  strictEqual(session.status()[0]!.messagesReceived, 1, "nothing was acknowledged");
+});
+
+Deno.test("3.4 policies of a response that broke are not seen, not listed, and not in the next commit", async () => {
+  const { session, mesh, hear, say, commits } = talk();
+  session.open();
+  await say("authorization", { resources: [policy("shop/a"), policy("shop/b")] });
+  const resources = Array.from({ length: 200 }, (_, i) => policy(`shop/p${i}`));
+  const bytes = responseBytes("authorization", { resources, removed: ["shop/a"] });
+  const { ids } = mesh.use;
+  await rejects(hear(broken(bytes, 0.7)), /the stream broke/);
+  strictEqual(mesh.use.ids, ids, "something was left behind");
+  session.closed();
+  const listed = session.open().map((each) => Object.keys(each.initialResourceVersions));
+  deepStrictEqual(listed, [[], ["shop/a", "shop/b"]]);
+  await say("address", { resources: [workload("w")] });
+  deepStrictEqual(mesh.view.policies().map(({ key }) => key), ["shop/a", "shop/b"]);
+  deepStrictEqual(commits, [true, false]);
+  // And whole the next time.
+  await say("authorization", { resources });
+  strictEqual(mesh.view.policies().length, 202);
+});
+
+Deno.test("3.7 a snapshot that broke removes nothing, and the next one still does", async () => {
+  const { session, mesh, hear, say } = talk();
+  session.open();
+  await say("address", { resources: [workload("w1"), workload("w2")] });
+  session.closed();
+  session.open();
+  session.closed({ code: 8, details: "grpc: received message larger than max (5 vs. 4)" });
+  session.open();
+  const bytes = responseBytes("address", { resources: [workload("w2"), workload("w3")] });
+  await rejects(hear(broken(bytes, 0.6)), /the stream broke/);
+  strictEqual(mesh.view.workload("w1")?.uid, "w1");
+  session.closed();
+  session.open();
+  await say("address", { resources: [workload("w2"), workload("w3")] });
+  deepStrictEqual(mesh.view.workloads().map(({ uid }) => uid), ["w2", "w3"]);
+});
+
+Deno.test("an aborted watch commits nothing more", async () => {
+  const { session, mesh, stop, commits } = talk();
+  session.open();
+  const resources = Array.from({ length: 50 }, (_, i) => workload(`w${i}`));
+  const pieces = piecesOf(responseBytes("address", { resources }), () => 100);
+  const stopping: Pieces = {
+    bytesCount: pieces.bytesCount,
+    read: () => {
+      stop.abort();
+      return pieces.read();
+    },
+  };
+  const reader = new ResponseReader(pieces, KNOWN_TYPES);
+  await reader.begin();
+  const done = await apply(new ResponseReader(stopping, KNOWN_TYPES), session.receive(reader), {
+    writer: mesh.writer,
+    clock: realClock,
+    stop: stop.signal,
+    onCommit: () => commits.push(true),
+  });
+  deepStrictEqual([done, commits, mesh.view.workloads().length], [false, [], 0]);
+});

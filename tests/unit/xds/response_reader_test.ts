@@ -1,0 +1,182 @@
+import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
+import { BinaryWriter } from "@bufbuild/protobuf/wire";
+import { seededRng } from "#system";
+import { TYPE_URLS } from "#xds";
+import { RESPONSE_LIMITS, type ResponseReader } from "../../../lib/xds/wire_response.ts";
+import { policy, type ResourceInit, responseBytes, workload } from "./messages.ts";
+import { readerOf } from "./session_support.ts";
+
+const NAME_OF_FIELD = { resources: 2, typeUrl: 4, nonce: 5, removed: 6 } as const;
+
+/** Everything that a reader tells, resources first. */
+async function told(reader: ResponseReader) {
+  await reader.begin();
+  const typeUrl = reader.typeUrl;
+  const resources: { name: string; version: string; payload: string; malformed?: string }[] = [];
+  do {
+    for (let each = reader.take(); each !== undefined; each = reader.take()) {
+      const { name, version, payload, malformed } = each;
+      resources.push({
+        name,
+        version,
+        payload: payload === undefined ? "none" : payload.toHex(),
+        ...(malformed !== undefined && { malformed }),
+      });
+    }
+    reader.release();
+  } while (await reader.more());
+  strictEqual(reader.typeUrl, typeUrl, "the type changed");
+  return { typeUrl, nonce: reader.nonce, removed: [...reader.removed], resources };
+}
+
+/** A response's fields, to be put together in any order. */
+function fieldsOf(typeUrl: string, resources: readonly ResourceInit[]) {
+  const whole = responseBytes(typeUrl, { nonce: "n1", resources, removed: ["gone"] });
+  const fields: { readonly field: number; readonly bytes: Uint8Array }[] = [];
+  for (let at = 0; at < whole.length;) {
+    const field = whole[at]! >> 3;
+    let [length, shift, from] = [0, 0, at + 1];
+    for (let byte = 0x80; byte >= 0x80; shift += 7) {
+      byte = whole[from++]!;
+      length |= (byte & 0x7f) << shift;
+    }
+    fields.push({ field, bytes: whole.slice(at, from + length) });
+    at = from + length;
+  }
+  return fields;
+}
+
+function joined(parts: readonly { readonly bytes: Uint8Array }[]): Uint8Array {
+  return Uint8Array.from(parts.flatMap(({ bytes }) => [...bytes]));
+}
+
+const RESOURCES = [workload("w1"), workload("w2", { node: "n".repeat(300) }), workload("w3")];
+
+Deno.test("a response says the same however its bytes are cut and its fields are ordered", async () => {
+  const seed = Number(Deno.env.get("SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
+  const rng = seededRng(seed);
+  for (const isUntyped of [false, true]) {
+    // Any without a type: what the response says is all there is.
+    const resources = RESOURCES.map((each) =>
+      isUntyped ? { ...each, resource: { ...each.resource, typeUrl: "" } } as ResourceInit : each
+    );
+    const fields = fieldsOf("address", resources);
+    const expected = await told(readerOf(joined(fields)));
+    deepStrictEqual(expected.resources.map(({ name }) => name), ["w1", "w2", "w3"]);
+    strictEqual(expected.typeUrl, TYPE_URLS.address);
+    deepStrictEqual([expected.nonce, expected.removed], ["n1", ["gone"]]);
+    for (let round = 0; round < 300; round++) {
+      const resourcesInOrder = fields.filter(({ field }) => field === NAME_OF_FIELD.resources);
+      const shuffled = fields.filter(({ field }) => field !== NAME_OF_FIELD.resources);
+      for (const each of resourcesInOrder) shuffled.splice(rng.below(shuffled.length + 1), 0, each);
+      const order = resourcesInOrder[Symbol.iterator]();
+      const mixed = shuffled.map((each) =>
+        each.field === NAME_OF_FIELD.resources ? order.next().value! : each
+      );
+      const bytes = joined(mixed);
+      const reader = readerOf(bytes, () => 1 + rng.below(round % 3 === 0 ? 3 : bytes.length));
+      deepStrictEqual(await told(reader), expected, `SEED=${seed}, round ${round}`);
+    }
+  }
+});
+
+Deno.test("a response that ends anywhere else than at its end is refused, and what was whole was right", async () => {
+  const whole = responseBytes("address", { resources: RESOURCES, removed: ["x"] });
+  const ends = new Set<number>();
+  for (let at = 0; at < whole.length; at++) {
+    const reader = readerOf(whole.slice(0, at), () => 7);
+    const names: string[] = [];
+    try {
+      await reader.begin();
+      do {
+        for (let each = reader.take(); each; each = reader.take()) names.push(each.name);
+      } while (await reader.more());
+      ends.add(at);
+    } catch (error) {
+      ok(error instanceof Error && !(error instanceof TypeError), String(error));
+    }
+    deepStrictEqual(names, ["w1", "w2", "w3"].slice(0, names.length));
+  }
+  // Between two fields a shorter message is a message.
+  ok(ends.size <= 7, `${ends.size}`);
+});
+
+Deno.test("bytes that are no protobuf are an error and nothing worse", async () => {
+  const seed = Number(Deno.env.get("SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
+  const rng = seededRng(seed);
+  for (let round = 0; round < 2_000; round++) {
+    const bytes = responseBytes("address", { resources: RESOURCES, removed: ["x"] });
+    for (let edits = 1 + rng.below(8); edits > 0; edits--) {
+      bytes[rng.below(bytes.length)] = rng.below(256);
+    }
+    try {
+      await told(readerOf(bytes, () => 1 + rng.below(200)));
+    } catch (error) {
+      ok(
+        error instanceof Error && !(error instanceof ReferenceError),
+        `SEED=${seed}, round ${round}: ${error}`,
+      );
+    }
+  }
+});
+
+Deno.test("a resource above the limit is refused by its name, and costs no memory", async () => {
+  const { resourceBytesMax } = RESPONSE_LIMITS;
+  const bytes = responseBytes("address", {
+    resources: [
+      workload("w1"),
+      workload("big", { node: "n".repeat(resourceBytesMax) }),
+      workload("w3"),
+    ],
+  });
+  for (const size of [16_384, 1_000_000, bytes.length]) {
+    const { resources } = await told(readerOf(bytes, () => size));
+    deepStrictEqual(resources.map(({ name }) => name), ["w1", "big", "w3"]);
+    match(resources[1]?.malformed ?? "", /^\d+ bytes, at most 4194304$/);
+    strictEqual(resources[1]?.payload, "none");
+    strictEqual(resources[2]?.malformed, undefined);
+  }
+});
+
+Deno.test("a response of another type than its resources is refused", async () => {
+  const bytes = responseBytes("authorization", { resources: [workload("w1")] });
+  await rejects(told(readerOf(bytes)), /of type .*Authorization, its resources of .*Address/);
+  // With the type in front the resources' own is not looked at (behaviour.md 3.4).
+  const fields = fieldsOf("authorization", [workload("w1")]);
+  const { typeUrl } = await told(readerOf(joined(fields.toReversed())));
+  strictEqual(typeUrl, TYPE_URLS.authorization);
+});
+
+Deno.test("a response of an unknown type, and one without any, are read to their end", async () => {
+  const odd = {
+    name: "a",
+    resource: { typeUrl: "x.y/Z", value: Uint8Array.of(1) },
+  } as ResourceInit;
+  const unknown = await told(readerOf(responseBytes("x.y/Z", { resources: [odd] }), () => 3));
+  deepStrictEqual([unknown.typeUrl, unknown.resources.length], ["x.y/Z", 1]);
+  const none = await told(readerOf(responseBytes("", { resources: [odd], nonce: "n" }), () => 3));
+  deepStrictEqual([none.resources.length, none.nonce], [1, "n"]);
+  const empty = await told(readerOf(new Uint8Array()));
+  deepStrictEqual([empty.typeUrl, empty.resources.length], ["", 0]);
+});
+
+Deno.test("a text that is too long, and a group, end the response", async () => {
+  const long = new BinaryWriter().tag(5, 2).string("n".repeat(RESPONSE_LIMITS.textBytesMax + 1));
+  await rejects(told(readerOf(long.finish())), /a text of 65537 bytes/);
+  await rejects(told(readerOf(Uint8Array.of(0x3b, 0x3c, 0x07))));
+});
+
+Deno.test("what was taken stays readable until it is released", async () => {
+  const resources = Array.from({ length: 3_000 }, (_, i) => policy(`shop/p${i}`));
+  const bytes = responseBytes("authorization", { resources });
+  const reader = readerOf(bytes, () => 5_000);
+  await reader.begin();
+  const lent: (Uint8Array | undefined)[] = [];
+  do {
+    for (let each = reader.take(); each; each = reader.take()) lent.push(each.payload);
+  } while (await reader.more());
+  strictEqual(lent.length, 3_000);
+  const whole = readerOf(bytes);
+  await whole.begin();
+  for (const payload of lent) deepStrictEqual(payload, whole.take()?.payload);
+});
