@@ -44,6 +44,7 @@ export function startProxy(
     clearEnv: true,
     env: {
       ...inherited(),
+      DENO_NO_UPDATE_CHECK: "1",
       PROXY_MODE: "dedicated",
       PROXY_WORKLOAD_INFO: `${namespace}/${name}/${serviceAccount}`,
       FAKE_CA: "true",

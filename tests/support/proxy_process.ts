@@ -44,6 +44,8 @@ export class ProxyProcess {
       clearEnv: true,
       env: {
         ...(options.program === undefined ? inherited() : {}),
+        // The runtime asks for its newest version half a second after its start, through a proxy if one is named.
+        DENO_NO_UPDATE_CHECK: "1",
         PROXY_MODE: "dedicated",
         PROXY_WORKLOAD_INFO: `shop/${options.workload}/${options.workload}`,
         FAKE_CA: "true",
