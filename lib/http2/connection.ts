@@ -201,6 +201,22 @@ export class Connection implements Carrier, FlowTaker {
     return this.#sender.send(tunnel, chunk);
   }
 
+  sendRead(tunnel: Tunnel, bytes: Uint8Array, count: number): number {
+    return this.#sender.sendRead(tunnel, bytes, count);
+  }
+
+  maySend(tunnel: Tunnel): boolean {
+    return this.#sender.maySend(tunnel);
+  }
+
+  windowOf(tunnel: Tunnel): number {
+    return this.#sender.windowOf(tunnel);
+  }
+
+  awaitRoom(tunnel: Tunnel): void {
+    this.#sender.awaitRoom(tunnel);
+  }
+
   sendEnd(tunnel: Tunnel): void {
     this.#sender.sendEnd(tunnel);
   }

@@ -4,6 +4,10 @@
  */
 
 export const HEADER_BYTES = 9;
+/**
+ * A batch of frames with their headers is exactly three full TLS records, which is what the runtime encrypts in one go.
+ */
+export const BATCH_BYTES = 49_152;
 export const PREFACE = new TextEncoder().encode("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 /** RFC 9113 section 6.9.2: every window starts with this, whatever is announced. */
 export const WINDOW_BYTES_DEFAULT = 65_535;

@@ -1,3 +1,4 @@
+import { atEndOfTurn } from "#system";
 import { DRIBBLE_COST, type FloodGuard, TINY_DATA_BYTES } from "./flood.ts";
 import { Code, Fault, Flag, WINDOW_BYTES_DEFAULT, WINDOW_BYTES_MAX } from "./frames.ts";
 import type { Outbox } from "./outbox.ts";
@@ -12,6 +13,7 @@ export class Sender {
   #window = WINDOW_BYTES_DEFAULT;
   /** Streams with bytes that their own window lets through. */
   readonly #line: Tunnel[] = [];
+  #isPumpDue = false;
 
   constructor(
     private readonly outbox: Outbox,
@@ -25,7 +27,7 @@ export class Sender {
     let at = 0;
     if (this.#line.length === 0) {
       while (at < chunk.length) {
-        const sent = this.#frame(tunnel, chunk, at);
+        const sent = this.#frame(tunnel, chunk, at, chunk.length, false);
         if (sent === 0) break;
         at += sent;
       }
@@ -34,20 +36,60 @@ export class Sender {
     return at;
   }
 
+  /**
+   * The first `count` of `bytes`, read while `maySend` was true: the queue takes them even if it is full by now, so that
+   * only a window can leave some over.
+   */
+  sendRead(tunnel: Tunnel, bytes: Uint8Array, count: number): number {
+    let at = 0;
+    while (at < count) {
+      const sent = this.#frame(tunnel, bytes, at, count, true);
+      if (sent === 0) break;
+      at += sent;
+    }
+    return at;
+  }
+
+  /** What both windows let through. */
+  windowOf(tunnel: Tunnel): number {
+    return Math.min(tunnel.sendWindow, this.#window);
+  }
+
+  /** Another batch of this stream may be read. */
+  maySend(tunnel: Tunnel): boolean {
+    return !this.outbox.isFull && this.#line.length === 0 && tunnel.sendWindow > 0 &&
+      this.#window > 0;
+  }
+
+  /** Calls `goOn` when there is room; at the end of the line. */
+  awaitRoom(tunnel: Tunnel): void {
+    if (tunnel.sendWindow <= 0) return;
+    this.#queue(tunnel);
+    this.#pumpLater();
+  }
+
   sendEnd(tunnel: Tunnel): void {
     this.outbox.data(tunnel.id, Flag.endStream, NOTHING, 0, 0);
   }
 
-  /** Lets streams go on that have been waiting, a frame each in turn. */
+  /**
+   * Lets streams go on that have been waiting, a frame each in turn. Those that read by themselves are let on as many at a
+   * time as there is room for; if they have nothing to say, the next ones follow in the next turn.
+   */
   pump(): void {
+    let { freeBatches } = this.outbox;
     while (this.#line.length > 0 && !this.outbox.isFull && this.#window > 0) {
-      const tunnel = this.#line.shift()!;
-      tunnel.isQueued = false;
+      const tunnel = this.#line[0]!;
       const { pending } = tunnel;
-      if (pending === undefined || tunnel.sendWindow <= 0) continue;
-      tunnel.sent(this.#frame(tunnel, pending, 0));
-      if (tunnel.pending !== undefined && tunnel.sendWindow > 0) this.#queue(tunnel);
+      if (pending === undefined && tunnel.isAwaitingRoom && freeBatches-- <= 0) break;
+      this.#line.shift();
+      tunnel.isQueued = false;
+      if (tunnel.sendWindow <= 0) continue;
+      if (pending === undefined) tunnel.goOn();
+      else tunnel.sent(this.#frame(tunnel, pending, 0, pending.length, false));
+      if (tunnel.isAwaitingRoom && tunnel.sendWindow > 0) this.#queue(tunnel);
     }
+    this.#pumpLater();
   }
 
   /** WINDOW_UPDATE of the connection. Throws a Fault. */
@@ -63,7 +105,7 @@ export class Sender {
   widenStream(tunnel: Tunnel, bytes: number): boolean {
     tunnel.sendWindow += bytes;
     if (tunnel.sendWindow > WINDOW_BYTES_MAX) return false;
-    if (tunnel.pending !== undefined && tunnel.sendWindow > 0) {
+    if (tunnel.isAwaitingRoom && tunnel.sendWindow > 0) {
       this.#queue(tunnel);
       this.pump();
     }
@@ -82,10 +124,24 @@ export class Sender {
     this.#line.push(tunnel);
   }
 
-  /** One frame of what is at `at`; 0 if nothing may go. */
-  #frame(tunnel: Tunnel, chunk: Uint8Array, at: number): number {
-    if (this.outbox.isFull) return 0;
-    const left = chunk.length - at;
+  /** The queue empties by itself; only streams that were let on and said nothing leave room to the others. */
+  #pumpLater(): void {
+    if (this.#isPumpDue || this.#line.length === 0 || this.outbox.isFull || this.#window <= 0) {
+      return;
+    }
+    this.#isPumpDue = true;
+    atEndOfTurn(this.#onTurn);
+  }
+
+  readonly #onTurn = (): void => {
+    this.#isPumpDue = false;
+    this.pump();
+  };
+
+  /** One frame of what is at `at`; 0 if nothing may go. `isOver`: although the queue is full. */
+  #frame(tunnel: Tunnel, chunk: Uint8Array, at: number, end: number, isOver: boolean): number {
+    if (!isOver && this.outbox.isFull) return 0;
+    const left = end - at;
     const allowed = Math.min(left, tunnel.sendWindow, this.#window, this.peer.frameBytesMax);
     if (allowed <= 0) return 0;
     const length = this.outbox.room(allowed);

@@ -1,6 +1,14 @@
-import { type ByteStream, StreamError } from "#stream";
+import {
+  type ByteStream,
+  type Ending,
+  type Flow,
+  type Joining,
+  type JunctionListener,
+  StreamError,
+} from "#stream";
 import type { ReceiveBuffer } from "./buffers.ts";
 import { Code, nameOf } from "./frames.ts";
+import { Joint } from "./joint.ts";
 import type { ReceiveWindow } from "./window.ts";
 
 /** Chunks below this are not worth a view of a large buffer while they wait: they are copied together. */
@@ -13,6 +21,14 @@ const DONE = Promise.resolve();
 export interface Carrier {
   /** Sends what the windows and the queue allow now; returns how far it got. The rest follows by `resume`. */
   send(tunnel: Tunnel, chunk: Uint8Array): number;
+  /** Sends what was read while `maySend` was true; returns how far the windows let it get. */
+  sendRead(tunnel: Tunnel, bytes: Uint8Array, count: number): number;
+  /** Another batch of this stream may be read. */
+  maySend(tunnel: Tunnel): boolean;
+  /** What both windows let through. */
+  windowOf(tunnel: Tunnel): number;
+  /** Calls `goOn` when `maySend` may have changed. */
+  awaitRoom(tunnel: Tunnel): void;
   sendEnd(tunnel: Tunnel): void;
   sendReset(tunnel: Tunnel, code: number): void;
   /** The application took so many bytes. */
@@ -32,7 +48,7 @@ interface Waiter<T> {
   readonly reject: (error: StreamError) => void;
 }
 
-interface Waiting {
+export interface Waiting {
   chunk: Uint8Array;
   /** Whose view `chunk` is; absent for bytes of its own. */
   readonly held: ReceiveBuffer | undefined;
@@ -41,7 +57,7 @@ interface Waiting {
 }
 
 /** A stream as bytes (RFC 9113 section 5.1, from open on). What waits for its reader is bounded by its window. */
-export class Tunnel implements ByteStream {
+export class Tunnel implements ByteStream, Joining {
   readonly closed: Promise<void>;
   #resolveClosed: () => void = () => {};
   /** DATA that the peer takes; negative after it lowered its initial window. */
@@ -67,6 +83,7 @@ export class Tunnel implements ByteStream {
   #drained = false;
   #isOver = false;
   #failure: StreamError | undefined;
+  #joint: Joint | undefined;
 
   constructor(
     readonly id: number,
@@ -76,6 +93,10 @@ export class Tunnel implements ByteStream {
   ) {
     this.sendWindow = sendWindow;
     this.closed = new Promise((resolve) => this.#resolveClosed = resolve);
+  }
+
+  get native(): Joining {
+    return this;
   }
 
   get isOver(): boolean {
@@ -90,6 +111,28 @@ export class Tunnel implements ByteStream {
   /** What waits to be sent. */
   get pending(): Uint8Array | undefined {
     return this.#pending;
+  }
+
+  /** It has more to send when there is room. */
+  get isAwaitingRoom(): boolean {
+    return this.#pending !== undefined || this.#joint?.isPaused === true;
+  }
+
+  join(
+    flow: Flow,
+    listener: JunctionListener,
+  ): { readonly outward: Promise<Ending>; readonly inward: Promise<Ending> } | undefined {
+    if (this.#isOver || this.#failure !== undefined || this.#finishing !== undefined) {
+      return undefined;
+    }
+    if (this.#reader !== undefined || this.#writer !== undefined || this.#joint !== undefined) {
+      return undefined;
+    }
+    this.#giveBack();
+    const joint = this.#joint = new Joint(this, this.carrier, flow, listener);
+    joint.start();
+    if (this.localEnded) joint.unwanted();
+    return joint;
   }
 
   read(): Promise<Uint8Array | null> {
@@ -155,6 +198,11 @@ export class Tunnel implements ByteStream {
   /** The peer's DATA: `start` to `end` of what has just been received. */
   take(bytes: Uint8Array, start: number, end: number): void {
     const length = end - start;
+    const joint = this.#joint;
+    if (joint !== undefined && !joint.isBusy && this.#waiting.length === 0) {
+      if (joint.take(bytes.subarray(start, end))) joint.lend(this.carrier.lend());
+      return;
+    }
     const reader = this.#reader;
     if (reader !== undefined) {
       this.#reader = undefined;
@@ -180,6 +228,7 @@ export class Tunnel implements ByteStream {
       this.#drained = true;
       reader.resolve(null);
     }
+    this.#joint?.drain();
     this.#endIfDone();
   }
 
@@ -194,6 +243,7 @@ export class Tunnel implements ByteStream {
     }
     this.localEnded = true;
     this.#rejectWriting(this.#brokenPipe());
+    this.#joint?.unwanted();
     this.takeEnd();
   }
 
@@ -209,6 +259,26 @@ export class Tunnel implements ByteStream {
     this.#dropWaiting();
   }
 
+  /** For the joint: what waits longest. */
+  next(): Waiting | undefined {
+    return this.#waiting.shift();
+  }
+
+  /** For the joint: bytes of its own that no window lets through yet. */
+  keep(chunk: Uint8Array): void {
+    this.#pending = chunk;
+  }
+
+  /** For the joint: nothing is left to be read. */
+  noteDrained(): void {
+    this.#drained = true;
+  }
+
+  /** There is room again. */
+  goOn(): void {
+    this.#joint?.goOn();
+  }
+
   /** `count` bytes of what was pending are sent; at 0 left, whoever wrote them goes on. */
   sent(count: number): void {
     const pending = this.#pending!;
@@ -220,6 +290,7 @@ export class Tunnel implements ByteStream {
     const writer = this.#writer;
     this.#writer = undefined;
     writer?.resolve();
+    this.#joint?.keptSent();
     if (this.#finisher === undefined) return;
     const finisher = this.#finisher;
     this.#finisher = undefined;
@@ -280,6 +351,7 @@ export class Tunnel implements ByteStream {
     this.#reader = undefined;
     reader?.reject(this.#failure);
     this.#rejectWriting(this.#failure);
+    this.#joint?.lost(this.#failure);
   }
 
   #dropWaiting(): void {

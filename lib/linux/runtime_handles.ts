@@ -1,12 +1,32 @@
 /**
  * What we need of node:net beyond its documentation. Each assumption has a test in
- * `tests/unit/linux/runtime_handles_test.ts` that fails on a runtime that keeps it no longer.
+ * `tests/unit/linux/runtime_handles_test.ts` that fails on a runtime that keeps it no longer; `missingIn` finds out at
+ * run time, and then sockets are read and written by their public interface, which is slower.
  * @module
  */
 import net from "node:net";
 
-interface HandleOwner {
-  readonly _handle: { fdForIpc(): number; useUserBuffer?(buffer: Uint8Array): void } | null;
+interface Handle {
+  /** Whether the runtime believes that it is reading. */
+  reading: boolean;
+  fdForIpc(): number;
+  useUserBuffer?(buffer: Uint8Array): void;
+  readStart?(): number;
+  readStop?(): number;
+}
+
+interface Inside {
+  readonly _handle: Handle | null;
+  /**
+   * Writes past the queue of the Writable. `done` comes at once when the kernel took everything, and when it could not be
+   * written; otherwise later, and until then the memory is the kernel's.
+   */
+  _writeGeneric?(
+    isMany: false,
+    chunk: Uint8Array,
+    encoding: "buffer",
+    done: (error?: Error | null) => void,
+  ): void;
 }
 
 /** Makes a stream of a connected socket; it owns the fd from here on. Nothing is read until somebody asks. */
@@ -17,42 +37,74 @@ export function adoptSocket(fd: number): net.Socket {
 
 /** A duplicate of the fd underneath, which the caller owns; -1 when it is gone, or when there are no fds left. */
 export function duplicateFdOf(owner: net.Socket | net.Server): number {
-  return (owner as unknown as HandleOwner)._handle?.fdForIpc() ?? -1;
+  return inside(owner)._handle?.fdForIpc() ?? -1;
+}
+
+/** What `socket` lacks for `readInto`, `writeNow` and the rest; undefined if it has everything. */
+export function missingIn(socket: net.Socket): string | undefined {
+  const { _handle: handle, _writeGeneric } = inside(socket);
+  if (handle === null) return undefined;
+  symbols ??= findSymbols(socket);
+  for (const [name, symbol] of Object.entries(symbols)) if (symbol === undefined) return name;
+  for (const name of ["useUserBuffer", "readStart", "readStop"] as const) {
+    if (typeof handle[name] !== "function") return name;
+  }
+  return typeof _writeGeneric === "function" ? undefined : "_writeGeneric";
 }
 
 /**
  * Reads of `socket` go into `buffer` from now on, instead of a fresh 64 KiB each, and `onBytes` gets their count; its
- * `false` stops reading until the socket's next `read(0)`. Node has this as the option `onread`, but not for accepted
- * sockets. To be called while the socket is not reading: before the first read, or after a `false`.
+ * `false` stops reading until `readOn`. Node has this as the option `onread`, but not for accepted sockets. To be called
+ * while the socket is not reading, or from `onBytes`.
  */
 export function readInto(
   socket: net.Socket,
   buffer: Uint8Array,
   onBytes: (count: number) => boolean,
 ): void {
-  const handle = (socket as unknown as HandleOwner)._handle;
+  const handle = inside(socket)._handle;
   if (handle === null) return;
   symbols ??= findSymbols(socket);
-  if (handle.useUserBuffer === undefined) throw unknownRuntime("useUserBuffer");
   const slots = socket as unknown as Record<symbol, unknown>;
-  slots[symbols.buffer] = buffer;
-  slots[symbols.callback] = onBytes;
-  handle.useUserBuffer(buffer);
+  slots[symbols.kBuffer!] = buffer;
+  slots[symbols.kBufferCb!] = onBytes;
+  handle.useUserBuffer!(buffer);
 }
 
-let symbols: { readonly buffer: symbol; readonly callback: symbol } | undefined;
+/** Reads again, or for the first time. */
+export function readOn(socket: net.Socket): void {
+  const handle = inside(socket)._handle;
+  if (handle === null || handle.reading) return;
+  handle.reading = true;
+  handle.readStart!();
+}
+
+/** Stops reading, outside of `onBytes`. */
+export function readNoMore(socket: net.Socket): void {
+  const handle = inside(socket)._handle;
+  if (handle === null || !handle.reading) return;
+  handle.reading = false;
+  handle.readStop!();
+}
+
+/** See `_writeGeneric`. Not to be mixed with the socket's own `write`. */
+export function writeNow(
+  socket: net.Socket,
+  chunk: Uint8Array,
+  done: (error?: Error | null) => void,
+): void {
+  inside(socket)._writeGeneric!(false, chunk, "buffer", done);
+}
+
+function inside(owner: net.Socket | net.Server): Inside {
+  return owner as unknown as Inside;
+}
+
+let symbols: ReturnType<typeof findSymbols> | undefined;
 
 /** Private symbols are found by their descriptions; every socket has the slots from its making. */
 function findSymbols(socket: net.Socket) {
   const all = Object.getOwnPropertySymbols(socket);
-  const named = (description: string): symbol => {
-    const found = all.find((symbol) => symbol.description === description);
-    if (found === undefined) throw unknownRuntime(description);
-    return found;
-  };
-  return { buffer: named("kBuffer"), callback: named("kBufferCb") };
-}
-
-function unknownRuntime(missing: string): Error {
-  return new Error(`cannot read into our own buffer: sockets of this runtime have no ${missing}`);
+  const named = (description: string) => all.find((symbol) => symbol.description === description);
+  return { kBuffer: named("kBuffer"), kBufferCb: named("kBufferCb") };
 }

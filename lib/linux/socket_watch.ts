@@ -1,4 +1,5 @@
 import type { Clock } from "#system";
+import { RuntimeProbe } from "./runtime_probe.ts";
 
 /** How often a socket is looked at; a stalled listener is noticed after two looks. */
 const CHECK_MS = 1000;
@@ -11,7 +12,8 @@ export class SocketWatch {
   readonly #checks = new Map<object, () => void>();
   #ticking = false;
 
-  constructor(private readonly clock: Clock) {}
+  /** `probe`: what of the runtime's sockets can be used, which every stream asks too. */
+  constructor(private readonly clock: Clock, readonly probe: RuntimeProbe = new RuntimeProbe()) {}
 
   add(owner: object, check: () => void): void {
     this.#checks.set(owner, check);

@@ -1,9 +1,10 @@
 import type net from "node:net";
-import { type ByteStream, StreamError, type StreamErrorKind } from "#stream";
+import { type ByteStream, type Flow, StreamError, type StreamErrorKind } from "#stream";
 import type { SocketAddress } from "#values";
 import type { SocketWatch } from "./socket_watch.ts";
-import { duplicateFdOf, readInto } from "./runtime_handles.ts";
+import { duplicateFdOf, readInto, readOn } from "./runtime_handles.ts";
 import { closeFd, isReady } from "./socket.ts";
+import { TcpFlow } from "./tcp_flow.ts";
 
 /** An idle connection keeps one read buffer for its next bytes, so the first is small. */
 const READ_BUFFER_FIRST_BYTES = 2 * 1024;
@@ -23,7 +24,11 @@ const READ_BUFFER_MAX_BYTES = 128 * 1024;
 export interface NativeTcp {
   readonly kind: "tcp";
   readonly socket: net.Socket;
+  /** Undefined while a read or a write is under way, after the end, and where the runtime lacks what it takes. */
+  readonly flow: Flow | undefined;
 }
+
+const NO_BYTES = new Uint8Array();
 
 interface Waiting<T> {
   readonly resolve: (value: T) => void;
@@ -31,12 +36,15 @@ interface Waiting<T> {
 }
 
 /** A TCP connection. The socket must be paused, untouched, and allow half-open. */
-export class TcpStream implements ByteStream {
+export class TcpStream implements ByteStream, NativeTcp {
+  readonly kind = "tcp";
   readonly closed: Promise<void>;
-  readonly native: NativeTcp;
   readonly #socket: net.Socket;
   /** Lent to the reader until its next `read`; null until reading has started. Never pooled: see `#grow`. */
   #buffer: Uint8Array | null = null;
+  /** Reading by the public interface has started. */
+  #isPublic = false;
+  #flow: TcpFlow | undefined;
   #isFull = false;
   #ended = false;
   #closed = false;
@@ -54,16 +62,43 @@ export class TcpStream implements ByteStream {
     private readonly watch: SocketWatch,
   ) {
     this.#socket = socket;
-    this.native = { kind: "tcp", socket };
     socket.on("error", (error: Error) => this.#cause ??= error);
     this.closed = new Promise((resolve) => {
       socket.once("close", () => {
         this.#closed = true;
         this.watch.remove(this);
         this.#settle();
+        const isWhole = this.#ended && socket.writableFinished && !this.#aborted;
+        this.#flow?.over(isWhole ? undefined : this.#errorOf("read"));
         resolve();
       });
     });
+  }
+
+  get native(): NativeTcp {
+    return this;
+  }
+
+  get socket(): net.Socket {
+    return this.#socket;
+  }
+
+  get flow(): Flow | undefined {
+    if (this.#aborted || this.#closed || this.#ended || this.#flow !== undefined) return undefined;
+    if (this.#reader !== null || this.#writer !== null || this.#finished !== undefined) {
+      return undefined;
+    }
+    if (this.#isPublic || !this.watch.probe.allows(this.#socket)) return undefined;
+    const onStart = (flow: TcpFlow): void => {
+      const isFirst = this.#buffer === null;
+      this.#flow = flow;
+      this.#buffer = NO_BYTES;
+      if (isFirst) this.#listen();
+      this.watch.add(this, () => {
+        if (flow.isPaused) this.#endIfGone();
+      });
+    };
+    return new TcpFlow(this.#socket, onStart, (error) => this.#cause ??= error);
   }
 
   read(): Promise<Uint8Array | null> {
@@ -73,9 +108,10 @@ export class TcpStream implements ByteStream {
     if (this.#closed) return Promise.reject(this.#errorOf("read"));
     return new Promise((resolve, reject) => {
       this.#reader = { resolve, reject };
+      if (this.#isPublic) return void this.#socket.resume();
       if (this.#buffer === null) return this.#start();
       if (this.#isFull) this.#grow();
-      this.#socket.read(0);
+      readOn(this.#socket);
     });
   }
 
@@ -122,21 +158,37 @@ export class TcpStream implements ByteStream {
   }
 
   #start(): void {
-    this.#buffer = new Uint8Array(new ArrayBuffer(READ_BUFFER_FIRST_BYTES));
-    readInto(this.#socket, this.#buffer, this.#onBytes);
+    this.#listen();
+    if (this.watch.probe.allows(this.#socket)) {
+      this.#buffer = new Uint8Array(new ArrayBuffer(READ_BUFFER_FIRST_BYTES));
+      readInto(this.#socket, this.#buffer, this.#onBytes);
+      this.#socket.resume();
+      return;
+    }
+    this.#isPublic = true;
+    this.#socket.on("data", (chunk: Uint8Array) => {
+      this.#socket.pause();
+      const reader = this.#reader;
+      this.#reader = null;
+      reader?.resolve(chunk);
+    });
+    this.#socket.resume();
+  }
+
+  #listen(): void {
     this.#socket.on("end", () => {
       this.#ended = true;
       this.watch.add(this, () => this.#endIfGone());
       const reader = this.#reader;
       this.#reader = null;
       reader?.resolve(null);
+      this.#flow?.ended();
     });
-    this.#socket.resume();
   }
 
   /**
-   * After a FIN the runtime reads no more, so it does not see a reset that follows: with a silent partner the connection
-   * would stay for ever.
+   * Where the runtime does not read, after a FIN or for want of room, it does not see a reset: with a partner that says
+   * nothing or takes nothing the connection would stay for ever.
    */
   #endIfGone(): void {
     const fd = duplicateFdOf(this.#socket);

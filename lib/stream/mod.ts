@@ -6,7 +6,16 @@
  * @module
  */
 export type { ByteStream } from "./byte_stream.ts";
-export { type Flow, type Flowing, flowOf, type FlowTaker } from "./flow.ts";
+export {
+  type Ending,
+  type Flow,
+  type Flowing,
+  flowOf,
+  type FlowTaker,
+  type Joining,
+  joiningOf,
+  type JunctionListener,
+} from "./flow.ts";
 export { StreamError, type StreamErrorKind } from "./byte_stream.ts";
 export type {
   Acceptor,

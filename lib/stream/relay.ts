@@ -1,5 +1,6 @@
 import type { Failure } from "#values";
 import { type ByteStream, StreamError } from "./byte_stream.ts";
+import { type Ending, flowOf, joiningOf } from "./flow.ts";
 
 /** Counts bytes as they are accepted by the other side; `received` is downstream to upstream (behaviour.md 13.3). */
 export interface Meter {
@@ -38,8 +39,10 @@ export async function relay(options: RelayOptions): Promise<Failure | undefined>
   }
   revoked.addEventListener("abort", abortBoth);
   try {
-    const there = carry(downstream, upstream, (bytes) => meter.received(bytes));
-    const back = carry(upstream, downstream, (bytes) => meter.sent(bytes));
+    const { there, back } = joined(options) ?? {
+      there: carry(downstream, upstream, (bytes) => meter.received(bytes)),
+      back: carry(upstream, downstream, (bytes) => meter.sent(bytes)),
+    };
     if (onHalfClosed !== undefined) void Promise.race([there, back]).then(onHalfClosed);
     const [sending, receiving] = await Promise.all([there, back]);
     if (revoked.aborted) return reasonOf(revoked);
@@ -53,13 +56,30 @@ export async function relay(options: RelayOptions): Promise<Failure | undefined>
   }
 }
 
-/**
- * How one direction ended. `finished`: by a FIN that was passed on. `unwanted`: its destination takes nothing any more but
- * may still be talking, or is gone while there was nothing to say to it. `cut`: a reset, or our own abort.
- */
-type Ending =
-  | { readonly kind: "finished" | "unwanted" | "cut" }
-  | { readonly kind: "failed"; readonly cause: string };
+interface Carried {
+  readonly there: Promise<Ending>;
+  readonly back: Promise<Ending>;
+}
+
+/** The fast road, where one side flows and the other joins flows; otherwise undefined, and nothing has happened. */
+function joined({ downstream, upstream, meter }: RelayOptions): Carried | undefined {
+  const outbound = joiningOf(upstream.native);
+  const inbound = outbound === undefined ? joiningOf(downstream.native) : undefined;
+  if (outbound !== undefined) {
+    const flow = flowOf(downstream.native);
+    const junction = flow && outbound.join(flow, {
+      outward: (bytes) => meter.received(bytes),
+      inward: (bytes) => meter.sent(bytes),
+    });
+    return junction && { there: junction.outward, back: junction.inward };
+  }
+  const flow = inbound && flowOf(upstream.native);
+  const junction = flow && inbound!.join(flow, {
+    outward: (bytes) => meter.sent(bytes),
+    inward: (bytes) => meter.received(bytes),
+  });
+  return junction && { there: junction.inward, back: junction.outward };
+}
 
 /** One direction to its end, or to the end of the stream that it leads to. */
 async function carry(

@@ -3,7 +3,14 @@ import type { ByteStream } from "#stream";
 import type { Clock } from "#system";
 import { Refusal, SpiffeId } from "#values";
 import { CertificateError } from "./error.ts";
-import { handleOf, markSecured, presentedChain, type TlsHandle, watchForCut } from "./handle.ts";
+import {
+  handleOf,
+  markSecured,
+  missingIn,
+  presentedChain,
+  type TlsHandle,
+  watchForCut,
+} from "./handle.ts";
 import { anonymousContext, type Materials, materialsOf, usableRoots } from "./materials.ts";
 import { assertNamed } from "./names.ts";
 import { TlsStream } from "./tls_stream.ts";
@@ -52,6 +59,7 @@ export function connectTls(
 class NodeTls implements Tls {
   readonly #materials = new WeakMap<CertBundle, Materials>();
   readonly #suites: readonly string[];
+  #isFlowless = false;
 
   constructor(private readonly clock: Clock, private readonly options: TlsOptions) {
     this.#suites = options.allowTls12 ? [...SUITES_TLS13, ...SUITES_TLS12] : SUITES_TLS13;
@@ -206,7 +214,7 @@ class NodeTls implements Tls {
           this.#assertProtocol(opened);
           const peer = judge(opened);
           markSecured(opened);
-          const secured = new TlsStream(opened, transport, stream);
+          const secured = new TlsStream(opened, transport, stream, this.#mayFlow(opened));
           onCut = () => secured.noteCut();
           done.resolve({ stream: secured, peer });
           opened.off("error", fail).off("close", closed);
@@ -222,6 +230,19 @@ class NodeTls implements Tls {
     } finally {
       timer.cancel();
     }
+  }
+
+  /** Whether `socket` can be read and written by its private side; told once if the runtime lacks something. */
+  #mayFlow(socket: TLSSocket): boolean {
+    if (this.#isFlowless || !handleOf(socket)?._nativeTcpHandle) return false;
+    const missing = (this.options.missingIn ?? missingIn)(socket);
+    if (missing === undefined) return true;
+    this.#isFlowless = true;
+    this.options.onFallback?.(
+      `TLS sockets of this runtime have no ${missing}: they are read and written by their public interface, ` +
+        "which is slower and takes more memory",
+    );
+    return false;
   }
 
   #assertProtocol(socket: TLSSocket): void {

@@ -1,5 +1,6 @@
 import type { TLSSocket } from "node:tls";
-import { type ByteStream, StreamError } from "#stream";
+import { type ByteStream, type Flow, StreamError } from "#stream";
+import { TlsFlow } from "./tls_flow.ts";
 import type { Transport } from "./transport.ts";
 
 /** Plaintext that waits for a reader: above the first we stop reading from below, under the second we go on. */
@@ -9,10 +10,19 @@ const QUEUE_BYTES_LOW = 64 * 1024;
 /** Errors by which the runtime says that the connection is gone (EBADF: after a reset, runtime.md J). */
 const RESET_CODES: readonly unknown[] = ["ECONNRESET", "EBADF", "ECONNABORTED", "ENOTCONN"];
 
+/** `native` of a stream made here. */
+export interface NativeTls {
+  readonly kind: "tls";
+  readonly socket: TLSSocket;
+  /** Undefined once somebody reads or writes, after the end, and where the runtime lacks what it takes. */
+  readonly flow: Flow | undefined;
+}
+
 type Reader = ReturnType<typeof Promise.withResolvers<Uint8Array | null>>;
 
-/** A verified TLS connection. Nothing is read before the first `read`, so that http2 may take the socket over. */
-export class TlsStream implements ByteStream {
+/** A verified TLS connection. Nothing is read before the first `read`, so that a flow may take the socket over. */
+export class TlsStream implements ByteStream, NativeTls {
+  readonly kind = "tls";
   readonly closed: Promise<void>;
   readonly #queue: Uint8Array[] = [];
   #queuedBytes = 0;
@@ -27,12 +37,17 @@ export class TlsStream implements ByteStream {
   #reader: Reader | undefined;
   #writer: ((error: StreamError) => void) | undefined;
   #error: StreamError | undefined;
+  #flowing: TlsFlow | undefined;
 
-  /** `stream` is what `transport` wraps; aborting it resets the connection. */
+  /**
+   * `stream` is what `transport` wraps; aborting it resets the connection. `mayFlow`: the runtime has what a flow takes,
+   * and nothing but TCP lies underneath.
+   */
   constructor(
-    private readonly socket: TLSSocket,
+    readonly socket: TLSSocket,
     private readonly transport: Transport,
     private readonly stream: ByteStream,
+    private readonly mayFlow: boolean,
   ) {
     const closed = Promise.withResolvers<void>();
     socket.on("error", (error) => this.#fail(streamErrorOf(error)));
@@ -40,6 +55,7 @@ export class TlsStream implements ByteStream {
     socket.on("close", () => {
       this.#closed = true;
       this.#fail(new StreamError("reset", "the connection was closed before its end"));
+      this.#flowing?.over(this.#error);
       closed.resolve();
     });
     this.closed = closed.promise.then(() => this.stream.closed);
@@ -51,10 +67,23 @@ export class TlsStream implements ByteStream {
     this.#cut = true;
   }
 
-  /** The socket itself, for http2. Whoever takes it reads by its rules from then on. */
-  get native(): { readonly kind: "tls"; readonly socket: TLSSocket } {
-    this.#flow();
-    return { kind: "tls", socket: this.socket };
+  get native(): NativeTls {
+    return this;
+  }
+
+  get flow(): Flow | undefined {
+    if (!this.mayFlow || this.#started || this.#error !== undefined) return undefined;
+    if (this.#writer !== undefined || this.#finishing !== undefined) return undefined;
+    return new TlsFlow(this.socket, this.transport, {
+      started: (flow) => {
+        this.#started = true;
+        this.#flowing = flow;
+      },
+      tcpEnded: () => {
+        if (!this.#ended) this.#cut = true;
+      },
+      failed: (error) => this.#fail(streamErrorOf(error)),
+    });
   }
 
   read(): Promise<Uint8Array | null> {
@@ -119,7 +148,7 @@ export class TlsStream implements ByteStream {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (!(this.#ended && this.#finished)) this.abort();
+    if (!(this.#ended && (this.#finished || this.socket.writableFinished))) this.abort();
     await this.closed;
   }
 
@@ -159,15 +188,18 @@ export class TlsStream implements ByteStream {
     this.#ended = true;
     this.#reader?.resolve(null);
     this.#reader = undefined;
+    this.#flowing?.ended();
   }
 
   #fail(error: StreamError): void {
-    if (error.kind === "aborted" || !(this.#ended && this.#finished)) this.#error ??= error;
+    const isWhole = this.#ended && (this.#finished || this.socket.writableFinished);
+    if (error.kind === "aborted" || !isWhole) this.#error ??= error;
     if (this.#error === undefined) return;
     this.#reader?.reject(this.#error);
     this.#reader = undefined;
     this.#writer?.(this.#error);
     this.#writer = undefined;
+    this.#flowing?.over(this.#error);
   }
 }
 

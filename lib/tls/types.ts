@@ -1,3 +1,4 @@
+import type { TLSSocket } from "node:tls";
 import type { ByteStream } from "#stream";
 import type { SpiffeId } from "#values";
 
@@ -52,6 +53,10 @@ export interface TlsOptions {
   readonly allowTls12?: boolean;
   readonly revocation?: RevocationCheck;
   readonly handshakeTimeoutMs?: number;
+  /** Told once when this runtime's sockets can only be used by their public interface, which is slower. */
+  readonly onFallback?: (message: string) => void;
+  /** Says what a socket lacks for the fast road; for tests. */
+  readonly missingIn?: (socket: TLSSocket) => string | undefined;
 }
 
 /** Owns `stream` from the call on: a failed handshake aborts it. Rejects with a Refusal (tls_handshake, tls_config). */

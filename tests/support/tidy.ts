@@ -89,7 +89,7 @@ const BANNED: readonly Ban[] = [
     instead: "Rng of #system",
   },
   { pattern: /\bDeno\.dlopen\b/, only: ["linux"], instead: "#linux" },
-  { pattern: /\.native\b/, only: ["linux", "tls", "http2"], instead: "ByteStream" },
+  { pattern: /\.native\b/, only: ["linux", "tls", "http2", "stream"], instead: "ByteStream" },
   { pattern: /\bDeno\.env\b/, only: ["config", "cli"], instead: "Config" },
   { pattern: /\bprocess\.env\b/, only: [], instead: "Config" },
   { pattern: /\bconsole\./, only: [], instead: "Log" },

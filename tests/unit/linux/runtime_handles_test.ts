@@ -7,7 +7,15 @@ import net from "node:net";
 import { once } from "node:events";
 import { closeFd, encodeSockaddr, localAddressOf, tcpSocket } from "../../../lib/linux/socket.ts";
 import { c } from "../../../lib/linux/libc.ts";
-import { adoptSocket, duplicateFdOf, readInto } from "../../../lib/linux/runtime_handles.ts";
+import {
+  adoptSocket,
+  duplicateFdOf,
+  missingIn,
+  readInto,
+  readNoMore,
+  readOn,
+  writeNow,
+} from "../../../lib/linux/runtime_handles.ts";
 import { ip } from "./support.ts";
 
 const HERE = "127.61.1.1";
@@ -148,4 +156,88 @@ Deno.test("readInto() reads into our buffer, one chunk for each time it is asked
     await ended;
     await pair.end();
   }
+});
+
+Deno.test("missingIn() finds nothing missing in this runtime, and names what is", async () => {
+  const { client, accepted, end } = await serverAndClient();
+  assertEquals([missingIn(client), missingIn(accepted)], [undefined, undefined]);
+  const bare = { _handle: { readStart() {}, readStop() {} } } as unknown as net.Socket;
+  assertEquals(missingIn(bare), "useUserBuffer");
+  await end();
+});
+
+Deno.test("readOn() and readNoMore() start and stop reading at the kernel", async () => {
+  const { client, accepted, end } = await serverAndClient();
+  const buffer = new Uint8Array(64);
+  let got = "";
+  readInto(client, buffer, (count) => {
+    got += new TextDecoder().decode(buffer.subarray(0, count));
+    return true;
+  });
+  const soon = () => new Promise((resolve) => setTimeout(resolve, 30));
+  accepted.write("one ");
+  await soon();
+  assertEquals(got, "", "nothing before the start");
+  readOn(client);
+  await soon();
+  accepted.write("two ");
+  await soon();
+  assertEquals(got, "one two ");
+  readNoMore(client);
+  accepted.write("three");
+  await soon();
+  assertEquals(got, "one two ", "stopped");
+  readOn(client);
+  await soon();
+  assertEquals(got, "one two three");
+  await end();
+});
+
+Deno.test("writeNow() is done at once while the kernel takes all, and later when the rest is gone; memory is ours only then", async () => {
+  const { client, accepted, end } = await serverAndClient();
+  // A fresh socket counts as writable only after a turn of the runtime's loop.
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  let done = false;
+  writeNow(accepted, new TextEncoder().encode("x".repeat(100)), () => void (done = true));
+  assertEquals(done, true, "at once");
+  const large = new Uint8Array(32 << 20).fill(1);
+  const order: number[] = [];
+  const written = new Promise<void>((resolve) => {
+    writeNow(accepted, large, (error) => {
+      assertEquals(error ?? null, null);
+      order.push(1);
+    });
+    assertEquals(order.length, 0, "the kernel has no room for so much");
+    // Behind the first one's rest: kept by reference, so that what changes meanwhile is what arrives.
+    const small = new Uint8Array(100).fill(1);
+    writeNow(accepted, small, () => {
+      order.push(2);
+      resolve();
+    });
+    small.fill(2);
+  });
+  let count = 0;
+  let last = 0;
+  client.on("data", (chunk: Uint8Array) => {
+    count += chunk.length;
+    last = chunk.at(-1)!;
+  });
+  await written;
+  while (count < 100 + large.length + 100) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  assertEquals(order, [1, 2]);
+  assertEquals(last, 2);
+  await end();
+});
+
+Deno.test("writeNow() to a socket that is reset calls back with an error", async () => {
+  const { client, accepted, end } = await serverAndClient();
+  const failed = new Promise<Error | null | undefined>((resolve) =>
+    writeNow(accepted, new Uint8Array(64 << 20), resolve)
+  );
+  client.resetAndDestroy();
+  assert(await failed instanceof Error);
+  void end;
+  accepted.destroy();
 });

@@ -1,0 +1,95 @@
+import type net from "node:net";
+import { type Flow, type FlowTaker, StreamError } from "#stream";
+import { readInto, readNoMore, readOn, writeNow } from "./runtime_handles.ts";
+
+/** A TCP connection as the runtime has it. Its TcpStream hands on what the socket says. */
+export class TcpFlow implements Flow {
+  #taker: FlowTaker | undefined;
+  #buffer: Uint8Array = new Uint8Array();
+  #isPaused = false;
+  #isReceiving = false;
+  /** Of writes that the kernel has not taken yet, in order. */
+  readonly #dones: (() => void)[] = [];
+  #finish: (() => void) | undefined;
+
+  /** `onStart` is called when reading starts, `onError` for the reason why the socket will close. */
+  constructor(
+    private readonly socket: net.Socket,
+    private readonly onStart: (flow: TcpFlow) => void,
+    private readonly onError: (error: Error) => void,
+  ) {}
+
+  /** Nothing is read, so that the end of the connection may go unnoticed. */
+  get isPaused(): boolean {
+    return this.#isPaused;
+  }
+
+  start(taker: FlowTaker): void {
+    this.#taker = taker;
+    this.#buffer = taker.buffer();
+    this.onStart(this);
+    readInto(this.socket, this.#buffer, this.#onBytes);
+    readOn(this.socket);
+  }
+
+  write(chunk: Uint8Array, done: () => void): void {
+    if (this.socket.destroyed || chunk.length === 0) return done();
+    let isTaken = false;
+    let isLater = false;
+    writeNow(this.socket, chunk, (error) => {
+      if (error) {
+        this.onError(error);
+        this.socket.destroy();
+      }
+      isTaken = true;
+      // After `over` there is none left.
+      if (isLater) this.#dones.shift()?.();
+    });
+    if (isTaken) return done();
+    isLater = true;
+    this.#dones.push(done);
+  }
+
+  closeWrite(done?: () => void): void {
+    this.#finish = done;
+    this.socket.end(() => {
+      // A destroyed socket calls back too; then `over` tells the reason.
+      if (!this.socket.writableFinished) return;
+      const finish = this.#finish;
+      this.#finish = undefined;
+      finish?.();
+    });
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+    if (!this.#isReceiving) readNoMore(this.socket);
+  }
+
+  resume(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    if (!this.#isReceiving) readOn(this.socket);
+  }
+
+  /** The socket has ended its direction. */
+  ended(): void {
+    this.#taker?.ended();
+  }
+
+  /** The socket is closed; `error` unless both directions had finished. */
+  over(error: StreamError | undefined): void {
+    for (const done of this.#dones.splice(0)) done();
+    if (error !== undefined) this.#taker?.failed(error);
+  }
+
+  readonly #onBytes = (count: number): boolean => {
+    const taker = this.#taker!;
+    this.#isReceiving = true;
+    taker.received(count);
+    this.#isReceiving = false;
+    const next = taker.buffer();
+    if (next !== this.#buffer) readInto(this.socket, this.#buffer = next, this.#onBytes);
+    return !this.#isPaused;
+  };
+}
