@@ -222,6 +222,7 @@ Deno.test("writeNow() is done at once while the kernel takes all, and later when
     count += chunk.length;
     last = chunk.at(-1)!;
   });
+  client.resume();
   await written;
   while (count < 100 + large.length + 100) {
     await new Promise((resolve) => setTimeout(resolve, 5));
