@@ -6,6 +6,14 @@ import type { TunnelKey } from "./pool.ts";
 /** Keys whose connections may wait idle (behaviour.md 7.7); above it the one unused for longest is let go. */
 const IDLE_KEYS_MAX = 500;
 
+/**
+ * A busy connection gets siblings up to so many: more would share the same processor and the same path, and only cost
+ * memory.
+ */
+const SIBLINGS_MAX = 4;
+/** After a sibling that could not be made, the next attempt waits so long. */
+const SIBLING_PAUSE_MS = 10_000;
+
 /** One connection in the pool. */
 export interface Pooled {
   readonly connection: ClientConnection;
@@ -27,6 +35,8 @@ export interface Lane {
   creating: Promise<Refusal | undefined> | undefined;
   /** Requests that hold on to the lane. */
   waiting: number;
+  /** Until then no sibling is tried (monotonic). */
+  noSiblingUntilMs: number;
 }
 
 export interface LanesOptions {
@@ -57,7 +67,14 @@ export class Lanes {
   of(key: TunnelKey): Lane {
     const text = [key.source, ...key.expected, key.hop.ip, key.hop.port, key.client].join(" ");
     const lane = this.#lanes.get(text) ??
-      { key, text, pooled: new Set(), creating: undefined, waiting: 0 };
+      {
+        key,
+        text,
+        pooled: new Set(),
+        creating: undefined,
+        waiting: 0,
+        noSiblingUntilMs: -Infinity,
+      };
     this.#lanes.delete(text);
     this.#lanes.set(text, lane);
     return lane;
@@ -86,17 +103,30 @@ export class Lanes {
   }
 
   /**
-   * A connection that takes one more tunnel and is not older than `serialMin`. Full ones stay where they are and are used
-   * again once streams have ended (REF lets them go: behaviour.md 18.11); dead ones leave.
+   * A connection that takes one more tunnel and is not older than `serialMin`; one that is not busy, if there is any.
+   * Full ones stay where they are and are used again once streams have ended (REF lets them go: behaviour.md 18.11); dead
+   * ones leave.
    */
   take(lane: Lane, serialMin: number): Pooled | undefined {
+    let busy: Pooled | undefined;
     for (const pooled of lane.pooled) {
       if (!pooled.connection.usable) this.discard(lane, pooled);
       else if (pooled.serial >= serialMin && this.#load(pooled) < this.#limit(pooled)) {
-        return pooled;
+        if (!pooled.connection.isBusy) return pooled;
+        if (busy === undefined || this.#load(pooled) < this.#load(busy)) busy = pooled;
       }
     }
-    return undefined;
+    return busy;
+  }
+
+  /** `taken` is busy, and so is everything else: better one more connection than to queue behind its streams. */
+  wantsSibling(lane: Lane, taken: Pooled): boolean {
+    return taken.connection.isBusy && lane.pooled.size < SIBLINGS_MAX &&
+      this.options.clock.monotonicMs() >= lane.noSiblingUntilMs;
+  }
+
+  siblingFailed(lane: Lane): void {
+    lane.noSiblingUntilMs = this.options.clock.monotonicMs() + SIBLING_PAUSE_MS;
   }
 
   /** Out of the pool; the connection ends with its last stream. */

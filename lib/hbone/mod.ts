@@ -7,6 +7,7 @@
  * @module
  */
 export type { PoolOptions, TunnelKey, TunnelRequest, TunnelStream } from "./pool.ts";
+export type { InnerTunnel } from "./inner.ts";
 export { TunnelPool } from "./pool.ts";
 export { type Baggage, Headings } from "./headings.ts";
 export { serveTunnels, type TunnelServer, type TunnelServerOptions } from "./server.ts";

@@ -1,7 +1,6 @@
 import {
   type ClientConnection,
   connect,
-  type ConnectAnswer,
   type FloodViolation,
   type Headers,
   Http2Error,
@@ -10,7 +9,9 @@ import {
 import { type ByteStream, type Dialer, DialError } from "#stream";
 import type { Clock } from "#system";
 import type { CertBundle, Tls } from "#tls";
-import { type Failure, type Ip, Refusal, type SocketAddress, type SpiffeId } from "#values";
+import { type Ip, Refusal, type SocketAddress, type SpiffeId } from "#values";
+import { ask, refusalOfStop } from "./ask.ts";
+import { type InnerTunnel, openInside } from "./inner.ts";
 import { type Lane, Lanes, type Pooled } from "./lanes.ts";
 
 /** behaviour.md 7.7. */
@@ -20,12 +21,6 @@ const CONNECT_TIMEOUT_MS = 10_000;
  * the hundredth client of a hop that drops SYNs would be told after a quarter of an hour.
  */
 const WAIT_FOR_OTHERS_MAX_MS = CONNECT_TIMEOUT_MS;
-/**
- * From request to response. REF waits for ever; the slowest legal answer takes 15 s (5 for an unknown workload and
- * 10 for its application, behaviour.md 8.2), and a gateway may add another hop of that.
- */
-const ANSWER_TIMEOUT_MS = 60_000;
-const STATUS_OK = 200;
 
 /** What may share a connection (behaviour.md 7.7). */
 export interface TunnelKey {
@@ -95,6 +90,28 @@ export class TunnelPool {
     }
   }
 
+  /**
+   * Opens a tunnel to a gateway and through it another one, to whom the gateway picks (behaviour.md 6.9): the inner
+   * connection is made for this tunnel and ends with it. Fails as `open` does.
+   */
+  async openThrough(
+    key: TunnelKey,
+    request: TunnelRequest,
+    inner: InnerTunnel,
+    stop?: AbortSignal,
+  ): Promise<TunnelStream> {
+    const outer = await this.open(key, request, stop);
+    const opening = openInside(outer.stream, key.source, inner, this.options, stop);
+    try {
+      return await this.#unlessStopped(opening, stop);
+    } catch (error) {
+      outer.stream.abort();
+      // What comes after all has nobody to serve.
+      opening.then(({ stream }) => stream.abort(), () => {});
+      throw this.#refusalOf(error, stop);
+    }
+  }
+
   /** Live connections, those that end with their last stream included; for tests and the dump. */
   get connectionsCount(): number {
     return this.#lanes.connectionsCount;
@@ -120,20 +137,27 @@ export class TunnelPool {
     for (;;) {
       this.#assertGoing(stop);
       let pooled = this.#lanes.take(lane, serialMin);
+      const isSibling = pooled !== undefined && this.#lanes.wantsSibling(lane, pooled);
+      if (isSibling) pooled = undefined;
       const reused = pooled !== undefined;
       if (pooled === undefined && lane.creating !== undefined) {
         const failure = await this.#unlessStopped(lane.creating, stop);
         const waitedMs = this.options.clock.monotonicMs() - startMs;
-        if (failure !== undefined && waitedMs >= WAIT_FOR_OTHERS_MAX_MS) throw failure;
+        if (failure !== undefined && waitedMs >= WAIT_FOR_OTHERS_MAX_MS && !isSibling) {
+          throw failure;
+        }
         continue;
       }
       if (pooled === undefined) {
         const creation = this.#create(lane);
+        // Then the busy one has to do.
+        if (isSibling) creation.catch(() => this.#lanes.siblingFailed(lane));
         try {
           pooled = await this.#unlessStopped(creation, stop);
         } catch (error) {
           // The connection may still come, for whoever waits for it.
           creation.then((created) => created.reserved--, () => {});
+          if (isSibling && !stop?.aborted) continue;
           throw error;
         }
         // In the turn in which our request is counted, so that nobody sees the slot twice or not at all.
@@ -203,28 +227,8 @@ export class TunnelPool {
     request: TunnelRequest,
     stop?: AbortSignal,
   ): Promise<TunnelStream> {
-    const { clock } = this.options;
-    const giveUp = new AbortController();
-    const timer = clock.after(ANSWER_TIMEOUT_MS, () => {
-      giveUp.abort(
-        new Refusal({ kind: "http2", cause: `no answer within ${ANSWER_TIMEOUT_MS} ms` }),
-      );
-    });
-    const onStop = () => giveUp.abort(refusalOfStop(stop!));
-    stop?.addEventListener("abort", onStop);
     this.#lanes.used(pooled);
-    let answer: ConnectAnswer;
-    try {
-      answer = await pooled.connection.request(request, giveUp.signal);
-    } catch (error) {
-      throw giveUp.signal.aborted ? giveUp.signal.reason : error;
-    } finally {
-      timer.cancel();
-      stop?.removeEventListener("abort", onStop);
-    }
-    if (answer.status !== STATUS_OK) {
-      throw new Refusal({ kind: "http_status", status: answer.status });
-    }
+    const answer = await ask(pooled.connection, request, this.options.clock, stop);
     answer.stream.closed.then(() => this.#lanes.used(pooled));
     return { stream: answer.stream, headers: answer.headers, peerIdentity: pooled.peerIdentity };
   }
@@ -261,13 +265,4 @@ export class TunnelPool {
     }
     return new Refusal(Refusal.failureOf(error));
   }
-}
-
-function refusalOfStop(stop: AbortSignal): Refusal {
-  const reason: unknown = stop.reason;
-  if (reason instanceof Refusal) return reason;
-  if (typeof reason === "object" && reason !== null && "kind" in reason) {
-    return new Refusal(reason as Failure);
-  }
-  return new Refusal({ kind: "drained" });
 }

@@ -104,6 +104,10 @@ class Client implements ClientConnection, Role {
     return this.#connection.tunnels.size + this.#waiting.size;
   }
 
+  get isBusy(): boolean {
+    return this.#connection.isBusy;
+  }
+
   get peerStreamsMax(): number | undefined {
     return this.#hasSettings ? this.#connection.peer.streamsMax ?? STREAM_ID_MAX : undefined;
   }

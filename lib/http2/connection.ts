@@ -108,6 +108,10 @@ export class Connection implements Carrier, FlowTaker {
     return this.#state === "open";
   }
 
+  get isBusy(): boolean {
+    return this.#sender.isBusy;
+  }
+
   /** A new stream of either side. */
   open(id: number): Tunnel {
     const { streamWindowBytes } = this.settings;

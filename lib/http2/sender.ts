@@ -50,6 +50,11 @@ export class Sender {
     return at;
   }
 
+  /** Streams wait, or could not send a byte. */
+  get isBusy(): boolean {
+    return this.#line.length > 0 || this.#window <= 0;
+  }
+
   /** What both windows let through. */
   windowOf(tunnel: Tunnel): number {
     return Math.min(tunnel.sendWindow, this.#window);

@@ -60,6 +60,8 @@ export interface ClientConnection {
   readonly usable: boolean;
   /** Requests that have not ended in both directions. */
   readonly activeStreams: number;
+  /** Streams wait for our queue or for the connection's window: what comes on top would wait behind them. */
+  readonly isBusy: boolean;
   /** The peer's SETTINGS_MAX_CONCURRENT_STREAMS as known now; undefined before its SETTINGS came. */
   readonly peerStreamsMax: number | undefined;
   /** What the peer did too often, by kind (users.md 3.2). */

@@ -39,7 +39,10 @@ export class Hops implements AsyncDisposable {
   };
 
   constructor(
-    options: Partial<PoolOptions> & { readonly serverStreamsMax?: number } = {},
+    private readonly options: Partial<PoolOptions> & {
+      readonly serverStreamsMax?: number;
+      readonly serverSettings?: Partial<Http2Settings>;
+    } = {},
     private readonly clock: Clock = realClock,
   ) {
     const dialer: Dialer = { dial: (to, how) => this.#dial(to, how, options.serverStreamsMax) };
@@ -64,7 +67,11 @@ export class Hops implements AsyncDisposable {
     await this.beforeDial();
     const [near, far] = pipe();
     this.wires.push(near, far);
-    const settings = { ...SETTINGS, concurrentStreamsMax: streamsMax };
+    const settings = {
+      ...SETTINGS,
+      ...this.options.serverSettings,
+      concurrentStreamsMax: streamsMax,
+    };
     const secured = { stream: far, peer: PEER };
     this.servers.push(
       serveTunnels(secured, { settings, clock: this.clock }, (request) => this.onTunnel(request)),
