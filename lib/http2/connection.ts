@@ -45,7 +45,7 @@ export class Connection implements Carrier, FlowTaker {
   readonly blocks: HeaderBlocks;
   readonly liveness: Liveness;
   readonly receiver: Receiver;
-  readonly #sender: Sender;
+  readonly sender: Sender;
   readonly #reader: FrameReader;
   readonly #buffers = new ReceiveBuffers();
   readonly #flow: Flow;
@@ -70,9 +70,9 @@ export class Connection implements Carrier, FlowTaker {
     this.closed = new Promise((resolve) => this.#resolveClosed = resolve);
     this.guard = new FloodGuard(clock, role.onFlood);
     this.#flow = flowOver(stream);
-    this.outbox = new Outbox(this.#flow, () => this.#sender.pump());
+    this.outbox = new Outbox(this.#flow, () => this.sender.pump());
     this.blocks = new HeaderBlocks(settings.headerListBytesMax, this.guard);
-    this.#sender = new Sender(this.outbox, this.peer, this.guard, (fault) => this.#fault(fault));
+    this.sender = new Sender(this.outbox, this.peer, this.guard, (fault) => this.#fault(fault));
     this.receiver = new Receiver(this, role);
     this.#reader = new FrameReader(
       this.receiver,
@@ -109,7 +109,7 @@ export class Connection implements Carrier, FlowTaker {
   }
 
   get isBusy(): boolean {
-    return this.#sender.isBusy;
+    return this.sender.isBusy;
   }
 
   /** A new stream of either side. */
@@ -201,30 +201,6 @@ export class Connection implements Carrier, FlowTaker {
 
   // What tunnels ask for.
 
-  send(tunnel: Tunnel, chunk: Uint8Array): number {
-    return this.#sender.send(tunnel, chunk);
-  }
-
-  sendRead(tunnel: Tunnel, bytes: Uint8Array, count: number): number {
-    return this.#sender.sendRead(tunnel, bytes, count);
-  }
-
-  maySend(tunnel: Tunnel): boolean {
-    return this.#sender.maySend(tunnel);
-  }
-
-  windowOf(tunnel: Tunnel): number {
-    return this.#sender.windowOf(tunnel);
-  }
-
-  awaitRoom(tunnel: Tunnel): void {
-    this.#sender.awaitRoom(tunnel);
-  }
-
-  sendEnd(tunnel: Tunnel): void {
-    this.#sender.sendEnd(tunnel);
-  }
-
   sendReset(tunnel: Tunnel, code: number): void {
     this.receiver.ignore(tunnel.id);
     this.outbox.frame(Type.rstStream, 0, tunnel.id, uint32(code));
@@ -283,7 +259,7 @@ export class Connection implements Carrier, FlowTaker {
     this.outbox.frame(Type.settings, Flag.ack, 0, EMPTY);
     const change = this.peer.initialWindowBytes - before;
     for (const tunnel of change === 0 ? [] : this.tunnels.values()) {
-      if (this.#sender.widenStream(tunnel, change)) continue;
+      if (this.sender.widenStream(tunnel, change)) continue;
       throw new Fault(Code.flowControlError, "SETTINGS widen a stream beyond 2^31-1");
     }
     if (!this.#hasSettings) this.#settle();
@@ -301,7 +277,7 @@ export class Connection implements Carrier, FlowTaker {
     const bytes = uint32At(payload, 0) & 0x7fff_ffff;
     if (id === 0) {
       if (bytes === 0) throw new Fault(Code.protocolError, "WINDOW_UPDATE of 0");
-      return this.#sender.widen(bytes);
+      return this.sender.widen(bytes);
     }
     const tunnel = this.tunnels.get(id);
     if (tunnel === undefined) {
@@ -309,7 +285,7 @@ export class Connection implements Carrier, FlowTaker {
       throw new Fault(Code.protocolError, `WINDOW_UPDATE on stream ${id}, which never was`);
     }
     if (bytes === 0) return this.receiver.refuse(tunnel, Code.protocolError, "WINDOW_UPDATE of 0");
-    if (this.#sender.widenStream(tunnel, bytes)) return;
+    if (this.sender.widenStream(tunnel, bytes)) return;
     this.receiver.refuse(tunnel, Code.flowControlError, "a window above 2^31-1");
   }
 
@@ -352,7 +328,7 @@ export class Connection implements Carrier, FlowTaker {
   #tick(): void {
     this.#buffers.rest();
     let stalledBytes = 0;
-    for (const tunnel of this.tunnels.values()) stalledBytes += this.#sender.stalledBytes(tunnel);
+    for (const tunnel of this.tunnels.values()) stalledBytes += this.sender.stalledBytes(tunnel);
     if (stalledBytes === 0) return;
     if (this.guard.hit("zero_window", Math.ceil(stalledBytes / 1_024))) {
       this.#fault(new Fault(Code.enhanceYourCalm, "the peer grants no window for what we hold"));

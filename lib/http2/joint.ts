@@ -37,27 +37,27 @@ export class Joint implements FlowTaker {
 
   start(): void {
     this.flow.start(this);
-    if (!this.carrier.maySend(this.tunnel)) this.#pause();
+    if (!this.carrier.sender.maySend(this.tunnel)) this.#pause();
     this.drain();
   }
 
   // What the flow says.
 
   buffer(): Uint8Array {
-    const window = this.carrier.windowOf(this.tunnel);
+    const window = this.carrier.sender.windowOf(this.tunnel);
     return window >= scratch.length || window <= 0 ? scratch : scratch.subarray(0, window);
   }
 
   received(count: number): void {
     const { tunnel, carrier } = this;
     if (this.#endOutward === undefined || tunnel.localEnded) return this.#pause();
-    const sent = carrier.sendRead(tunnel, scratch, count);
+    const sent = carrier.sender.sendRead(tunnel, scratch, count);
     if (sent > 0) this.listener.outward(sent);
     if (sent < count) {
       this.#keptBytes = count - sent;
       tunnel.keep(scratch.slice(sent, count));
     }
-    if (sent < count || !carrier.maySend(tunnel)) this.#pause();
+    if (sent < count || !carrier.sender.maySend(tunnel)) this.#pause();
   }
 
   ended(): void {
@@ -116,7 +116,7 @@ export class Joint implements FlowTaker {
   keptSent(): void {
     this.listener.outward(this.#keptBytes);
     this.#keptBytes = 0;
-    if (this.#isPaused) this.carrier.awaitRoom(this.tunnel);
+    if (this.#isPaused) this.carrier.sender.awaitRoom(this.tunnel);
   }
 
   /** Windows and queue allow more. */
@@ -152,7 +152,7 @@ export class Joint implements FlowTaker {
       this.flow.pause();
     }
     if (this.#endOutward !== undefined && !this.tunnel.localEnded) {
-      this.carrier.awaitRoom(this.tunnel);
+      this.carrier.sender.awaitRoom(this.tunnel);
     }
   }
 

@@ -17,9 +17,9 @@ const HOLD_BYTES_MIN = 4 * 1_024;
 const GATHER_BYTES = 4 * 1_024;
 const DONE = Promise.resolve();
 
-/** What a tunnel needs of its connection. */
-export interface Carrier {
-  /** Sends what the windows and the queue allow now; returns how far it got. The rest follows by `resume`. */
+/** What of a connection sends a tunnel's DATA. */
+export interface TunnelSender {
+  /** Sends what the windows and the queue allow now; returns how far it got. The rest follows by `sent`. */
   send(tunnel: Tunnel, chunk: Uint8Array): number;
   /** Sends what was read while `maySend` was true; returns how far the windows let it get. */
   sendRead(tunnel: Tunnel, bytes: Uint8Array, count: number): number;
@@ -30,6 +30,11 @@ export interface Carrier {
   /** Calls `goOn` when `maySend` may have changed. */
   awaitRoom(tunnel: Tunnel): void;
   sendEnd(tunnel: Tunnel): void;
+}
+
+/** What a tunnel needs of its connection. */
+export interface Carrier {
+  readonly sender: TunnelSender;
   sendReset(tunnel: Tunnel, code: number): void;
   /** The application took so many bytes. */
   taken(tunnel: Tunnel, bytes: number): void;
@@ -157,7 +162,7 @@ export class Tunnel implements ByteStream, Joining {
     const refused = this.#writeError();
     if (refused !== undefined) return Promise.reject(refused);
     if (chunk.length === 0) return DONE;
-    const sent = this.carrier.send(this, chunk);
+    const sent = this.carrier.sender.send(this, chunk);
     if (sent === chunk.length) return DONE;
     this.#pending = chunk.subarray(sent);
     return new Promise((resolve, reject) => this.#writer = { resolve, reject });
@@ -305,7 +310,7 @@ export class Tunnel implements ByteStream, Joining {
   }
 
   #sendEnd(): void {
-    this.carrier.sendEnd(this);
+    this.carrier.sender.sendEnd(this);
     this.noteLocalEnd();
   }
 

@@ -1,10 +1,11 @@
 /** A pool whose every hop is a tunnel server in this process. */
+import { ok as assert } from "node:assert/strict";
 import { type PoolOptions, serveTunnels, type TunnelKey, TunnelPool } from "#hbone";
 import { type Http2Settings, type IncomingConnect, type ServerConnection } from "#http2";
 import { type ByteStream, type Dialer, type DialOptions, pipe } from "#stream";
 import { type Clock, realClock } from "#system";
 import type { CertBundle, Peer, Tls } from "#tls";
-import { Ip, type SocketAddress, SpiffeId } from "#values";
+import { type Failure, Ip, Refusal, type SocketAddress, SpiffeId } from "#values";
 
 export const SETTINGS: Http2Settings = {
   streamWindowBytes: 4 << 20,
@@ -114,4 +115,11 @@ export async function until(condition: () => boolean, what: string): Promise<voi
     if (realClock.monotonicMs() > deadlineMs) throw new Error(`still not: ${what}`);
     await realClock.sleep(2);
   }
+}
+
+/** Why an opening was refused. */
+export async function failureOf(opening: Promise<unknown>): Promise<Failure> {
+  const error = await opening.then(() => undefined, (reason) => reason);
+  assert(error instanceof Refusal, `no Refusal: ${error}`);
+  return error.failure;
 }
