@@ -20,8 +20,9 @@ redirects its pods, with a proxy in each. Peers take turns; medians and ratios a
 
 deno task bench [--peers LIST] [--only LIST] [--rounds N] [--seconds N] [--write]
 
-  --peers LIST   of ${PEERS.join(", ")}; "direct" is without any proxy
-                 (default: ours,envoy, and rust if ZTUNNEL_BIN is set)
+  --peers LIST   of ${PEERS.join(", ")}; "direct" is without any proxy,
+                 "ours-1" is ours with one data thread
+                 (default: ours,ours-1,envoy, and rust if ZTUNNEL_BIN is set)
   --only LIST    of ${SUITES.join(", ")} (default: all)
   --rounds N     rounds in which each peer has its turn, 1 to ${ROUNDS_MAX} (default: 3)
   --seconds N    of each load, 1 to ${SECONDS_MAX} (default: 3); "close" at most 6
@@ -44,7 +45,7 @@ class UsageError extends Error {}
 function optionsOf(args: readonly string[]): Options | "help" {
   const { values } = parse(args);
   if (values.help) return "help";
-  const usual = Deno.env.get("ZTUNNEL_BIN") ? "ours,envoy,rust" : "ours,envoy";
+  const usual = Deno.env.get("ZTUNNEL_BIN") ? "ours,ours-1,envoy,rust" : "ours,ours-1,envoy";
   return {
     peers: listOf("--peers", values.peers ?? usual, PEERS),
     suites: listOf("--only", values.only ?? SUITES.join(","), SUITES),

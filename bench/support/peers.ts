@@ -5,7 +5,7 @@
 import { envoyBinary, envoyClient, envoyServer, writeIdentity } from "../../tests/support/envoy.ts";
 import { type Host, type Program, until } from "../../tests/support/netns.ts";
 
-export const PEERS = ["ours", "envoy", "rust", "direct"] as const;
+export const PEERS = ["ours", "ours-1", "envoy", "rust", "direct"] as const;
 export type PeerName = (typeof PEERS)[number];
 
 export const CLIENT_IP = "10.9.0.1";
@@ -41,6 +41,10 @@ export const PEER: Readonly<Record<Exclude<PeerName, "direct">, Peer>> = {
     start: (site) => startZtunnels(site, oursCommand()),
     carried: carriedByZtunnels,
   },
+  "ours-1": {
+    start: (site) => startZtunnels(site, oursCommand(), "1"),
+    carried: carriedByZtunnels,
+  },
   rust: {
     start: (site) => startZtunnels(site, [rustBinary(), "proxy", "ztunnel"]),
     carried: carriedByZtunnels,
@@ -62,7 +66,7 @@ export async function checkPeer(peer: PeerName): Promise<void> {
   }
 }
 
-/** The threads that each proxy may use where it can be told; of our own there is one so far. */
+/** The threads that each proxy may use; `ours-1` has one. */
 const THREADS_COUNT = "2";
 
 function oursCommand(): string[] {
@@ -95,7 +99,11 @@ policies: []
 /** What tells this benchmark where its peers are would be a setting unknown to a proxy. */
 const WITHOUT_OUR_OWN = ["env", "-u", "ZTUNNEL_BIN", "-u", "ZTUNNEL_TEST_PYTHON"];
 
-async function startZtunnels(site: Site, command: readonly string[]): Promise<readonly Program[]> {
+async function startZtunnels(
+  site: Site,
+  command: readonly string[],
+  threads = THREADS_COUNT,
+): Promise<readonly Program[]> {
   const mesh = `${site.folder}/mesh.yaml`;
   await Deno.writeTextFile(mesh, MESH);
   const hosts = [
@@ -116,7 +124,7 @@ async function startZtunnels(site: Site, command: readonly string[]): Promise<re
         PACKET_MARK: "1337",
         ENABLE_ORIG_SRC: "true",
         ISTIO_META_DNS_CAPTURE: "false",
-        ZTUNNEL_WORKER_THREADS: THREADS_COUNT,
+        ZTUNNEL_WORKER_THREADS: threads,
         // No access lines: Envoy writes none as configured here.
         RUST_LOG: "warn",
       },

@@ -6,10 +6,10 @@ import { until } from "../../tests/support/netns.ts";
 import { iperf, type Requests, wrk, WRK_SCRIPT } from "./load.ts";
 import type { PeerName } from "./peers.ts";
 import type { Figure } from "./table.ts";
-import { ANSWER_BYTES, type Application, Testbed } from "./testbed.ts";
+import { ANSWER_BYTES, type Application, MIRROR_PORT, mirrorCommand, Testbed } from "./testbed.ts";
 import { MemoryWatch, processorSeconds, residentBytes } from "./usage.ts";
 
-export const SUITES = ["iperf", "wrk", "close"] as const;
+export const SUITES = ["iperf", "wrk", "close", "bytes", "idle"] as const;
 export type Suite = (typeof SUITES)[number];
 
 /** After the start, so that "idle" is not "starting". */
@@ -45,6 +45,8 @@ const SUITE: Readonly<Record<Suite, { readonly application: Application; readonl
   iperf: { application: "iperf", load: loadIperf },
   wrk: { application: "http", load: loadKeepAlive },
   close: { application: "http", load: loadClose },
+  bytes: { application: "mirror", load: loadBytes },
+  idle: { application: "mirror", load: loadIdle },
 };
 
 /** One suite of one peer, from empty hosts to removed ones. */
@@ -66,7 +68,7 @@ export async function measure(
     const peakBytes = watch.stop();
     if (peer !== "direct") {
       work.figures.set("rss-idle", idleBytes / 1e6);
-      work.figures.set(`rss-${suite}`, peakBytes / 1e6);
+      if (suite !== "bytes" && suite !== "idle") work.figures.set(`rss-${suite}`, peakBytes / 1e6);
     }
   }
   const evidence = await gather(bed, work);
@@ -154,12 +156,55 @@ const CLOSE_SECONDS_MAX = 6;
 
 async function loadClose(bed: Testbed, seconds: number, work: Work): Promise<void> {
   const script = await writeScript(bed);
+  const before = processorSecondsOf(bed);
   const run = await wrk(bed.site.client, bed.target, script, {
     connections: 16,
     close: true,
     seconds: Math.min(seconds, CLOSE_SECONDS_MAX),
   });
   note(work, "close-16", run);
+  const used = processorSecondsOf(bed) - before;
+  if (bed.peer !== "direct") work.figures.set("cpu-per-10k-new", used / (run.count / 1e4));
+}
+
+/** On each of 16 streams, there and back. */
+const COMPARED_MEGABYTES = 16;
+
+async function loadBytes(bed: Testbed, seconds: number, work: Work): Promise<void> {
+  const { client } = bed.site;
+  const { code, out } = await client.try(
+    `timeout -k 1 ${seconds + 60} ${
+      mirrorCommand().join(" ")
+    } compare ${bed.target} ${MIRROR_PORT}` +
+      ` 16 ${COMPARED_MEGABYTES}`,
+  );
+  const line = /^COMPARED (.*)$/m.exec(out)?.[1];
+  if (code !== 0 || line === undefined) {
+    work.problems.push(`bytes: ${out.trim().slice(0, 300)} (exit code ${code})`);
+    return;
+  }
+  const { bytes, seconds: took } = JSON.parse(line) as { bytes: number; seconds: number };
+  work.payloadBytes += bytes;
+  work.figures.set("compared-16", bytes * 8 / 1e9 / took);
+}
+
+const IDLE_CONNECTIONS = 3_000;
+/** What was garbage when the connections were made may be gone by then. */
+const IDLE_SETTLE_MS = 5_000;
+
+async function loadIdle(bed: Testbed, _seconds: number, work: Work): Promise<void> {
+  const before = bed.pids.map(residentBytes);
+  const program = await bed.site.client.start(
+    [...mirrorCommand(), "idle", bed.target, String(MIRROR_PORT), String(IDLE_CONNECTIONS)],
+    { ready: /HELD \d+/ },
+  );
+  await new Promise((resolve) => setTimeout(resolve, IDLE_SETTLE_MS));
+  const held = Number(/HELD (\d+)/.exec(program.output())?.[1] ?? 0);
+  if (held !== IDLE_CONNECTIONS) work.problems.push(`idle: ${program.output().slice(-300)}`);
+  const grown = bed.pids.map((pid, index) => residentBytes(pid) - before[index]!);
+  if (bed.peer !== "direct" && held > 0) {
+    work.figures.set("rss-per-idle", Math.max(...grown) / held / 1_024);
+  }
 }
 
 type Runs = "keepalive-1" | "keepalive-16" | "keepalive-64" | "close-16";

@@ -23,10 +23,13 @@ export const FIGURES = {
   "close-16-rate": "wrk `Connection: close`, 16 at once, new connections/s",
   "close-16-p50": "— p50, ms *",
   "close-16-p99": "— p99, ms *",
+  "cpu-per-10k-new": "CPU of both proxies, s per 10,000 new connections *",
+  "compared-16": "every byte compared, 16 streams there and back, Gbit/s",
   "rss-idle": "RSS of the larger proxy, idle, MB *",
   "rss-iperf": "— most under iperf3, MB *",
   "rss-wrk": "— most under wrk keep-alive, MB *",
   "rss-close": "— most under wrk `Connection: close`, MB *",
+  "rss-per-idle": "— per idle connection of 3,000, KiB *",
 } as const;
 export type Figure = keyof typeof FIGURES;
 

@@ -17,7 +17,16 @@ import {
   TUNNEL_PORT,
 } from "./peers.ts";
 
-export type Application = "http" | "iperf";
+export type Application = "http" | "iperf" | "mirror";
+
+/** The service's port where the mirror answers: iperf3's own, so that the mesh needs no other. */
+export const MIRROR_PORT = IPERF_PORT;
+
+/** How a mirror is started, as `mirror.ts` says. */
+export function mirrorCommand(): readonly string[] {
+  const program = new URL("./mirror.ts", import.meta.url).pathname;
+  return [Deno.execPath(), "run", "--allow-net", "--quiet", program];
+}
 
 /** What nginx answers with: small, so that requests are counted and not bytes. */
 export const ANSWER_BYTES = 100;
@@ -121,9 +130,12 @@ async function startApplication(site: Site, application: Application): Promise<v
   const { server, folder, appPort } = site;
   const config = `${folder}/nginx.conf`;
   await Deno.writeTextFile(config, nginxConfig(folder));
-  const app = await server.start(
-    application === "http" ? ["nginx", "-c", config, "-p", folder] : ["iperf3", "-s"],
-  );
+  const command: Readonly<Record<Application, readonly string[]>> = {
+    http: ["nginx", "-c", config, "-p", folder],
+    iperf: ["iperf3", "-s"],
+    mirror: [...mirrorCommand(), "serve", String(appPort)],
+  };
+  const app = await server.start(command[application]);
   await until(
     `${application} server listens on ${appPort}`,
     async () => (await server.try("ss -Hltn")).out.includes(`:${appPort} `),
