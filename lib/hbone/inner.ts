@@ -1,9 +1,10 @@
 import { connect, type Http2Settings } from "#http2";
 import type { ByteStream } from "#stream";
-import type { Clock } from "#system";
+import type { Clock, StopSignal } from "#system";
 import type { CertBundle, Tls } from "#tls";
 import type { SpiffeId } from "#values";
 import { ask } from "./ask.ts";
+import type { Deadlines } from "./deadlines.ts";
 import type { TunnelRequest, TunnelStream } from "./pool.ts";
 
 /** The tunnel inside another one (behaviour.md 6.9). */
@@ -26,13 +27,14 @@ export async function openInside(
   source: SpiffeId,
   { expected, request }: InnerTunnel,
   { tls, clock, bundleOf, settings }: Means,
-  stop?: AbortSignal,
+  deadlines: Deadlines,
+  stop?: StopSignal,
 ): Promise<TunnelStream> {
   const bundle = await bundleOf(source);
   const { stream, peer } = await tls.client(outer, bundle, expected);
   const connection = await connect(stream, settings, clock);
   try {
-    const answer = await ask(connection, request, clock, stop);
+    const answer = await ask(connection, request, deadlines, stop);
     // No other request will come: it ends with this one, and takes the outer tunnel with it.
     connection.close();
     void connection.closed.then(() => outer[Symbol.asyncDispose]());

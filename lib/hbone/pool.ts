@@ -7,10 +7,11 @@ import {
   type Http2Settings,
 } from "#http2";
 import { type ByteStream, type Dialer, DialError } from "#stream";
-import type { Clock } from "#system";
+import { type Clock, Stop, type StopSignal } from "#system";
 import type { CertBundle, Tls } from "#tls";
 import { type Ip, Refusal, type SocketAddress, type SpiffeId } from "#values";
-import { ask, refusalOfStop } from "./ask.ts";
+import { ANSWER_TIMEOUT_MS, ask, refusalOfStop } from "./ask.ts";
+import { Deadlines } from "./deadlines.ts";
 import { type InnerTunnel, openInside } from "./inner.ts";
 import { type Lane, Lanes, type Pooled } from "./lanes.ts";
 
@@ -68,18 +69,20 @@ export interface PoolOptions {
  */
 export class TunnelPool {
   readonly #lanes: Lanes;
-  readonly #drain = new AbortController();
+  readonly #drain = new Stop();
+  readonly #deadlines: Deadlines;
   #destroyed = false;
 
   constructor(private readonly options: PoolOptions) {
     this.#lanes = new Lanes(options);
+    this.#deadlines = new Deadlines(options.clock, ANSWER_TIMEOUT_MS);
   }
 
   /**
    * Opens a tunnel: resolves only after a 200. Rejects with a Refusal; when `stop` aborts, with its reason if that is
    * a Refusal or a Failure, and `drained` otherwise.
    */
-  async open(key: TunnelKey, request: TunnelRequest, stop?: AbortSignal): Promise<TunnelStream> {
+  async open(key: TunnelKey, request: TunnelRequest, stop?: StopSignal): Promise<TunnelStream> {
     const lane = this.#lanes.of(key);
     lane.waiting++;
     try {
@@ -98,10 +101,17 @@ export class TunnelPool {
     key: TunnelKey,
     request: TunnelRequest,
     inner: InnerTunnel,
-    stop?: AbortSignal,
+    stop?: StopSignal,
   ): Promise<TunnelStream> {
     const outer = await this.open(key, request, stop);
-    const opening = openInside(outer.stream, key.source, inner, this.options, stop);
+    const opening = openInside(
+      outer.stream,
+      key.source,
+      inner,
+      this.options,
+      this.#deadlines,
+      stop,
+    );
     try {
       return await this.#unlessStopped(opening, stop);
     } catch (error) {
@@ -130,7 +140,7 @@ export class TunnelPool {
     this.#lanes.destroyAll();
   }
 
-  async #open(lane: Lane, request: TunnelRequest, stop?: AbortSignal): Promise<TunnelStream> {
+  async #open(lane: Lane, request: TunnelRequest, stop?: StopSignal): Promise<TunnelStream> {
     const startMs = this.options.clock.monotonicMs();
     let retried = false;
     let serialMin = 0;
@@ -225,21 +235,21 @@ export class TunnelPool {
   async #request(
     pooled: Pooled,
     request: TunnelRequest,
-    stop?: AbortSignal,
+    stop?: StopSignal,
   ): Promise<TunnelStream> {
     this.#lanes.used(pooled);
-    const answer = await ask(pooled.connection, request, this.options.clock, stop);
+    const answer = await ask(pooled.connection, request, this.#deadlines, stop);
     answer.stream.closed.then(() => this.#lanes.used(pooled));
     return { stream: answer.stream, headers: answer.headers, peerIdentity: pooled.peerIdentity };
   }
 
-  #assertGoing(stop: AbortSignal | undefined): void {
+  #assertGoing(stop: StopSignal | undefined): void {
     if (this.#drain.signal.aborted) throw this.#drain.signal.reason;
     if (stop?.aborted) throw refusalOfStop(stop);
   }
 
   /** The outcome of `work`, unless the pool drains or the requester gives up before. */
-  async #unlessStopped<T>(work: Promise<T>, stop: AbortSignal | undefined): Promise<T> {
+  async #unlessStopped<T>(work: Promise<T>, stop: StopSignal | undefined): Promise<T> {
     const stopped = Promise.withResolvers<never>();
     const onStop = () => stopped.reject(refusalOfStop(stop!));
     const onDrain = () => stopped.reject(this.#drain.signal.reason);
@@ -255,7 +265,7 @@ export class TunnelPool {
     }
   }
 
-  #refusalOf(error: unknown, stop: AbortSignal | undefined): Refusal {
+  #refusalOf(error: unknown, stop: StopSignal | undefined): Refusal {
     if (error instanceof Refusal) return error;
     if (stop?.aborted) return refusalOfStop(stop);
     if (this.#destroyed) return new Refusal({ kind: "pool_draining" });

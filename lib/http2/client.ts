@@ -1,5 +1,5 @@
 import { type ByteStream, StreamError } from "#stream";
-import type { Clock } from "#system";
+import type { Clock, StopSignal } from "#system";
 import { Connection } from "./connection.ts";
 import type { Role } from "./role.ts";
 import { Http2Error } from "./error.ts";
@@ -50,7 +50,7 @@ interface Asking {
   readonly resolve: (answer: ConnectAnswer) => void;
   readonly reject: (error: Http2Error) => void;
   tunnel: Tunnel | undefined;
-  stop: AbortSignal | undefined;
+  stop: StopSignal | undefined;
   readonly onStop: () => void;
   /** Of requests that are no tunnels: the head is on its way. */
   readonly onSent: ((tunnel: Tunnel) => void) | undefined;
@@ -120,12 +120,12 @@ class Client implements ClientConnection, Role {
     return this.#connection.liveness.roundTripMs;
   }
 
-  request(head: ConnectHead, stop?: AbortSignal): Promise<ConnectAnswer> {
+  request(head: ConnectHead, stop?: StopSignal): Promise<ConnectAnswer> {
     const pseudo: HeaderField[] = [[":method", "CONNECT"], [":authority", head.authority]];
     return this.#send(fieldsOf(pseudo, head.headers), stop, undefined);
   }
 
-  async exchange(head: RequestHead, stop?: AbortSignal): Promise<Exchange> {
+  async exchange(head: RequestHead, stop?: StopSignal): Promise<Exchange> {
     const { method, scheme, authority, path, headers } = head;
     const pseudo: HeaderField[] = [
       [":method", method],
@@ -154,7 +154,7 @@ class Client implements ClientConnection, Role {
 
   #send(
     fields: readonly HeaderField[] | undefined,
-    stop: AbortSignal | undefined,
+    stop: StopSignal | undefined,
     onSent: Asking["onSent"],
   ): Promise<ConnectAnswer> {
     return new Promise((resolve, reject) => {

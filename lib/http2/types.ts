@@ -1,4 +1,5 @@
 import type { ByteStream } from "#stream";
+import type { StopSignal } from "#system";
 import type { FloodKind } from "./flood.ts";
 
 /** Lower-case names to all values in order. Pseudo headers are not among them. */
@@ -53,9 +54,9 @@ export interface Exchange {
 
 export interface ClientConnection {
   /** Sends a CONNECT; resolves with the response's head, whatever its status. Rejects with an Http2Error. */
-  request(head: ConnectHead, stop?: AbortSignal): Promise<ConnectAnswer>;
+  request(head: ConnectHead, stop?: StopSignal): Promise<ConnectAnswer>;
   /** Sends another request than CONNECT; resolves when its head is on its way. Rejects with an Http2Error. */
-  exchange(head: RequestHead, stop?: AbortSignal): Promise<Exchange>;
+  exchange(head: RequestHead, stop?: StopSignal): Promise<Exchange>;
   /** False after GOAWAY, close or error: take another connection. */
   readonly usable: boolean;
   /** Requests that have not ended in both directions. */

@@ -1,6 +1,7 @@
 import { authorize, type ConnectionFacts } from "#authz";
 import type { ConnectionLists, ConnectionRow } from "#link";
 import type { MeshView, Workload } from "#mesh";
+import { Stop, type StopSignal } from "#system";
 import type { Failure } from "#values";
 import { Quiet, type QuietLimits } from "./reaper.ts";
 import type { Reporter, SocketState, SocketStates } from "./sockets.ts";
@@ -8,7 +9,7 @@ import type { Reporter, SocketState, SocketStates } from "./sockets.ts";
 /** A live connection in the table, connecting at first. Disposing it takes it out; nothing else does. */
 export interface Row extends Disposable {
   /** Aborted with a Failure as its reason when the connection must end. */
-  readonly revoked: AbortSignal;
+  readonly revoked: StopSignal;
   /** Bytes may move from now on; `movedBytes` says how many have so far. */
   opened(movedBytes: () => number): void;
   /** One direction has ended. */
@@ -17,7 +18,7 @@ export interface Row extends Disposable {
 
 interface OutboundRow {
   readonly shown: ConnectionRow;
-  readonly revoke: AbortController;
+  readonly revoke: Stop;
   readonly reporter: Reporter;
   state: SocketState;
   /** Once bytes may move. */
@@ -132,7 +133,7 @@ export class Connections {
 
 function newRow(reporter: Reporter) {
   return {
-    revoke: new AbortController(),
+    revoke: new Stop(),
     reporter,
     state: "connecting" as SocketState,
     quiet: undefined,

@@ -1,4 +1,5 @@
 import { type Dialer, DialError, type DialOptions } from "#stream";
+import type { StopSignal } from "#system";
 import { type Failure, Refusal, type SocketAddress } from "#values";
 import { PROXY_LIMITS, type ProxyParts } from "./parts.ts";
 
@@ -16,8 +17,8 @@ export async function dialFor(
   target: SocketAddress,
   { kind, revoked, abandoned, ...options }: Pick<DialOptions, "spoof"> & {
     readonly kind: "application_connect" | "io";
-    readonly revoked: AbortSignal;
-    readonly abandoned?: AbortSignal;
+    readonly revoked: StopSignal;
+    readonly abandoned?: StopSignal;
   },
 ): Promise<Dialed> {
   const { from } = parts.settings;

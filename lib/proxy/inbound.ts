@@ -149,7 +149,7 @@ async function deliver(tunnel: Tunnel): Promise<void> {
       abandoned: request.abandoned,
       ...(seat.spoof ? { spoof: arrival.source.ip } : {}),
     });
-    if (row.revoked.aborted) throw new Refusal(row.revoked.reason);
+    if (row.revoked.aborted) throw new Refusal(row.revoked.reason as Failure);
     await using downstream = answer.accept(
       parts.settings.responseBaggage
         ? new Map([["baggage", [Headings.baggage(baggageOf(workload))]]])

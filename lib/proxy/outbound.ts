@@ -7,6 +7,7 @@ import { display } from "#log";
 import { identityOf, type Workload } from "#mesh";
 import { type OutboundPlan, planOutbound } from "#route";
 import type { Arrival, ByteStream } from "#stream";
+import type { StopSignal } from "#system";
 import { type Failure, Refusal, SocketAddress, type SpiffeId } from "#values";
 import { carry } from "./carry.ts";
 import { dialFor } from "./dial.ts";
@@ -70,7 +71,7 @@ export async function serveOutbound(
     await carry(row, record, downstream, upstream);
   } catch (error) {
     downstream.abort();
-    record.end(row.revoked.aborted ? row.revoked.reason : Refusal.failureOf(error));
+    record.end(row.revoked.aborted ? row.revoked.reason as Failure : Refusal.failureOf(error));
   }
 }
 
@@ -109,7 +110,7 @@ async function openUpstream(
   plan: GoingPlan,
   source: Workload,
   traceId: string,
-  revoked: AbortSignal,
+  revoked: StopSignal,
 ): Promise<ByteStream> {
   switch (plan.kind) {
     case "tcp":

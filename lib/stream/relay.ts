@@ -1,3 +1,4 @@
+import type { StopSignal } from "#system";
 import type { Failure } from "#values";
 import { type ByteStream, StreamError } from "./byte_stream.ts";
 import { type Ending, flowOf, joiningOf } from "./flow.ts";
@@ -13,7 +14,7 @@ export interface RelayOptions {
   readonly upstream: ByteStream;
   readonly meter: Meter;
   /** Aborting ends both streams at once; its reason is a Failure, which becomes the result. */
-  readonly revoked: AbortSignal;
+  readonly revoked: StopSignal;
   /** Called once, when the first of both directions has ended and the other goes on. */
   readonly onHalfClosed?: () => void;
 }
@@ -125,7 +126,7 @@ async function pump(
   }
 }
 
-function reasonOf(revoked: AbortSignal): Failure {
+function reasonOf(revoked: StopSignal): Failure {
   const reason: unknown = revoked.reason;
   if (typeof reason === "object" && reason !== null && "kind" in reason) return reason as Failure;
   return { kind: "io", cause: `ended by us: ${String(reason)}` };

@@ -17,6 +17,10 @@ export interface Cidr {
   readonly prefixLength: number;
 }
 
+const MAPPED = "::ffff:";
+const DOT = 46;
+const ZERO = 48;
+
 export const Ip: {
   parse(text: string): Ip | undefined;
   fromBytes(bytes: Uint8Array): Ip | undefined;
@@ -28,7 +32,10 @@ export const Ip: {
 } = {
   /** The canonical address that `text` names, or undefined. Zone ids (`%eth0`) are refused. */
   parse(text: string): Ip | undefined {
-    const bytes = text.includes(":") ? bytesOfV6(text) : bytesOfV4(text);
+    // As the kernel's dual-stack sockets write every IPv4 peer.
+    const short = text.startsWith(MAPPED) ? text.slice(MAPPED.length) : text;
+    if (isCanonicalV4(short)) return short as Ip;
+    const bytes = text.includes(":") ? bytesOfV6(text) : undefined;
     return bytes && Ip.fromBytes(bytes);
   },
   /** From 4 or 16 network-order bytes; undefined for any other length. */
@@ -83,14 +90,31 @@ export const Cidr: {
   format: (cidr: Cidr): string => `${cidr.base}/${cidr.prefixLength}`,
 };
 
+/** Four numbers below 256 without leading zeros: "010" is eight to some libraries and ten to others. */
+function isCanonicalV4(text: string): boolean {
+  let parts = 0;
+  let value = -1;
+  for (let at = 0; at <= text.length; at++) {
+    const code = at < text.length ? text.charCodeAt(at) : DOT;
+    if (code === DOT) {
+      if (value < 0 || ++parts > 4) return false;
+      value = -1;
+    } else if (code >= ZERO && code <= ZERO + 9 && value !== 0) {
+      value = (value < 0 ? 0 : value * 10) + code - ZERO;
+      if (value > 255) return false;
+    } else return false;
+  }
+  return parts === 4;
+}
+
 function bytesOfV4(text: string): Uint8Array<ArrayBuffer> | undefined {
-  const parts = text.split(".");
-  if (parts.length !== 4) return undefined;
+  if (!isCanonicalV4(text)) return undefined;
   const bytes = new Uint8Array(4);
-  for (const [index, part] of parts.entries()) {
-    // No leading zeros: "010" is eight to some libraries and ten to others.
-    if (!/^(0|[1-9]\d{0,2})$/.test(part) || Number(part) > 255) return undefined;
-    bytes[index] = Number(part);
+  let index = 0;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code === DOT) index++;
+    else bytes[index] = bytes[index]! * 10 + code - ZERO;
   }
   return bytes;
 }
