@@ -17,7 +17,7 @@ export type {
   ServerConnection,
 } from "./types.ts";
 export type { FloodKind, FloodViolation, OnFlood } from "./flood.ts";
-export { WINDOW_GROWTH_BYTES_MAX } from "./window.ts";
+export { shareWindowGrowth, WINDOW_GROWTH_BYTES_MAX } from "./window.ts";
 export { connect } from "./client.ts";
 export { serve } from "./server.ts";
 export { Http2Error } from "./error.ts";

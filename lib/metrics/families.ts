@@ -154,6 +154,9 @@ export const FAMILIES = {
     "The total number of peers cut off for too much of one thing, by kind (unstable).",
     ["kind"],
   ),
+  hbone_window_growth_bytes: gauge(
+    "The number of bytes by which windows of streams have grown beyond their first size (unstable).",
+  ),
   ztunnel_sockets: gauge(
     "The current number of sockets by what they are doing (unstable).",
     ["reporter", "state"],
