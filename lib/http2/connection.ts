@@ -23,7 +23,8 @@ import { Receiver } from "./receiver.ts";
 import type { Role } from "./role.ts";
 import { Sender } from "./sender.ts";
 import { announced, firstWindowBytes, PeerSettings } from "./settings.ts";
-import { type Carrier, Tunnel } from "./tunnel.ts";
+import type { Carrier } from "./carrier.ts";
+import { Tunnel } from "./tunnel.ts";
 import type { Http2Settings } from "./types.ts";
 import { ReceiveWindow } from "./window.ts";
 import { flowOver } from "./wire.ts";
@@ -328,7 +329,10 @@ export class Connection implements Carrier, FlowTaker {
   #tick(): void {
     this.#buffers.rest();
     let stalledBytes = 0;
-    for (const tunnel of this.tunnels.values()) stalledBytes += this.sender.stalledBytes(tunnel);
+    for (const tunnel of this.tunnels.values()) {
+      tunnel.rest();
+      stalledBytes += this.sender.stalledBytes(tunnel);
+    }
     if (stalledBytes === 0) return;
     if (this.guard.hit("zero_window", Math.ceil(stalledBytes / 1_024))) {
       this.#fault(new Fault(Code.enhanceYourCalm, "the peer grants no window for what we hold"));

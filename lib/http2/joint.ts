@@ -1,13 +1,18 @@
 import type { Ending, Flow, FlowTaker, JunctionListener, StreamError } from "#stream";
 import type { ReceiveBuffer } from "./buffers.ts";
 import { BATCH_BYTES, HEADER_BYTES } from "./frames.ts";
-import type { Carrier, Tunnel } from "./tunnel.ts";
+import type { Batch } from "./outbox.ts";
+import type { Carrier } from "./carrier.ts";
+import type { Tunnel } from "./tunnel.ts";
 
 /**
  * Where all flows of a thread read what they have to say: it is in a batch, or copied, before the next one reads. A read
  * that fills it is exactly one batch.
  */
 const scratch = new Uint8Array(new ArrayBuffer(BATCH_BYTES - HEADER_BYTES));
+
+/** A read of so much makes a stream bulk: its bytes are not copied, for 48 KiB of memory. */
+const BULK_BYTES_MIN = 32 * 1_024;
 
 /** A tunnel and a flow that exchange bytes without a promise for each chunk. */
 export class Joint implements FlowTaker {
@@ -22,6 +27,11 @@ export class Joint implements FlowTaker {
   #bytes = 0;
   #lent: ReceiveBuffer | undefined;
   #isPaused = false;
+  /** The last read was a large one: the next goes straight behind its frame's header. */
+  #isBulk = false;
+  #isQuiet = false;
+  /** What the flow reads into while it is bulk. At the end it is the collector's, for the kernel may still know it. */
+  #whole: Batch | undefined;
   /** Kept by the tunnel until its window allows them. */
   #keptBytes = 0;
 
@@ -44,6 +54,13 @@ export class Joint implements FlowTaker {
   // What the flow says.
 
   buffer(): Uint8Array {
+    if (this.#isBulk) {
+      this.#whole ??= this.carrier.sender.lendWhole(this.tunnel);
+      if (this.#whole !== undefined) return this.#whole.body;
+    } else if (this.#whole !== undefined) {
+      this.carrier.sender.giveBack(this.#whole);
+      this.#whole = undefined;
+    }
     const window = this.carrier.sender.windowOf(this.tunnel);
     return window >= scratch.length || window <= 0 ? scratch : scratch.subarray(0, window);
   }
@@ -51,12 +68,21 @@ export class Joint implements FlowTaker {
   received(count: number): void {
     const { tunnel, carrier } = this;
     if (this.#endOutward === undefined || tunnel.localEnded) return this.#pause();
-    const sent = carrier.sender.sendRead(tunnel, scratch, count);
-    if (sent > 0) this.listener.outward(sent);
-    if (sent < count) {
-      this.#keptBytes = count - sent;
-      tunnel.keep(scratch.slice(sent, count));
+    const whole = this.#whole;
+    this.#isBulk = count >= BULK_BYTES_MIN;
+    this.#isQuiet = false;
+    let sent = count;
+    if (whole !== undefined && carrier.sender.sendWhole(tunnel, whole, count)) {
+      this.#whole = undefined;
+    } else {
+      const bytes = whole?.body ?? scratch;
+      sent = carrier.sender.sendRead(tunnel, bytes, count);
+      if (sent < count) {
+        this.#keptBytes = count - sent;
+        tunnel.keep(bytes.slice(sent, count));
+      }
     }
+    if (sent > 0) this.listener.outward(sent);
     if (sent < count || !carrier.sender.maySend(tunnel)) this.#pause();
   }
 
@@ -124,6 +150,16 @@ export class Joint implements FlowTaker {
     if (!this.#isPaused) return;
     this.#isPaused = false;
     this.flow.resume();
+  }
+
+  /** Called now and then: whoever has said nothing since the last time needs no memory of its own. */
+  rest(): void {
+    if (this.#isQuiet && this.#whole !== undefined && !this.#isPaused) {
+      this.#isBulk = false;
+      this.flow.pause();
+      this.flow.resume();
+    }
+    this.#isQuiet = true;
   }
 
   get isPaused(): boolean {

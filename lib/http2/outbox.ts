@@ -15,8 +15,11 @@ export interface BatchSink {
   write(bytes: Uint8Array, done: () => void): void;
 }
 
-class Batch {
+/** Memory for frames until they are written out. */
+export class Batch {
   readonly bytes = new Uint8Array(new ArrayBuffer(BATCH_BYTES));
+  /** Behind the header of a frame that has all of it. */
+  readonly body = this.bytes.subarray(HEADER_BYTES);
   length = 0;
   owner: Outbox | undefined;
   readonly done = (): void => {
@@ -97,6 +100,25 @@ export class Outbox {
     const batch = this.#open(bytes.length);
     batch.bytes.set(bytes, batch.length);
     batch.length += bytes.length;
+  }
+
+  /** A batch of the caller's own, to read a whole frame into; either `sendWhole` or `giveBack` ends that. */
+  lend(): Batch {
+    return pool.pop() ?? new Batch();
+  }
+
+  /** `length` bytes of DATA lie in the body of `batch`: they leave as they are, behind everything said before. */
+  sendWhole(batch: Batch, id: number, length: number): void {
+    if (this.#isShut) return;
+    this.flush();
+    putHeader(batch.bytes, 0, length, Type.data, 0, id);
+    batch.owner = this;
+    this.#inFlight++;
+    this.sink.write(batch.bytes.subarray(0, HEADER_BYTES + length), batch.done);
+  }
+
+  giveBack(batch: Batch): void {
+    if (pool.length < POOL_BATCHES_MAX) pool.push(batch);
   }
 
   flush(): void {

@@ -1,11 +1,21 @@
 import { atEndOfTurn } from "#system";
 import { DRIBBLE_COST, type FloodGuard, TINY_DATA_BYTES } from "./flood.ts";
-import { Code, Fault, Flag, WINDOW_BYTES_DEFAULT, WINDOW_BYTES_MAX } from "./frames.ts";
-import type { Outbox } from "./outbox.ts";
+import {
+  BATCH_BYTES,
+  Code,
+  Fault,
+  Flag,
+  HEADER_BYTES,
+  WINDOW_BYTES_DEFAULT,
+  WINDOW_BYTES_MAX,
+} from "./frames.ts";
+import type { Batch, Outbox } from "./outbox.ts";
 import type { PeerSettings } from "./settings.ts";
 import type { Tunnel } from "./tunnel.ts";
 
 const NOTHING = new Uint8Array();
+/** DATA of a frame that is a batch. */
+const WHOLE_BYTES = BATCH_BYTES - HEADER_BYTES;
 
 /** Who may send DATA, and how much: both windows, the peer's frame size, our queue, and one after the other. */
 export class Sender {
@@ -48,6 +58,29 @@ export class Sender {
       at += sent;
     }
     return at;
+  }
+
+  /** Memory for a whole frame to be read into, if the windows and the peer take one; for `sendWhole` or `giveBack`. */
+  lendWhole(tunnel: Tunnel): Batch | undefined {
+    return this.#takes(tunnel, WHOLE_BYTES) ? this.outbox.lend() : undefined;
+  }
+
+  giveBack(batch: Batch): void {
+    this.outbox.giveBack(batch);
+  }
+
+  /** Sends what was read into `batch`; false, and nothing done, if windows have shrunk meanwhile. */
+  sendWhole(tunnel: Tunnel, batch: Batch, count: number): boolean {
+    if (!this.#takes(tunnel, count)) return false;
+    this.outbox.sendWhole(batch, tunnel.id, count);
+    this.#window -= count;
+    tunnel.sendWindow -= count;
+    this.guard.sent(count);
+    return true;
+  }
+
+  #takes(tunnel: Tunnel, bytes: number): boolean {
+    return this.windowOf(tunnel) >= bytes && this.peer.frameBytesMax >= bytes;
   }
 
   /** Streams wait, or could not send a byte. */

@@ -9,6 +9,7 @@ import {
 import type { ReceiveBuffer } from "./buffers.ts";
 import { Code, nameOf } from "./frames.ts";
 import { Joint } from "./joint.ts";
+import type { Carrier } from "./carrier.ts";
 import type { ReceiveWindow } from "./window.ts";
 
 /** Chunks below this are not worth a view of a large buffer while they wait: they are copied together. */
@@ -16,37 +17,6 @@ const HOLD_BYTES_MIN = 4 * 1_024;
 /** What small chunks that wait are copied into. */
 const GATHER_BYTES = 4 * 1_024;
 const DONE = Promise.resolve();
-
-/** What of a connection sends a tunnel's DATA. */
-export interface TunnelSender {
-  /** Sends what the windows and the queue allow now; returns how far it got. The rest follows by `sent`. */
-  send(tunnel: Tunnel, chunk: Uint8Array): number;
-  /** Sends what was read while `maySend` was true; returns how far the windows let it get. */
-  sendRead(tunnel: Tunnel, bytes: Uint8Array, count: number): number;
-  /** Another batch of this stream may be read. */
-  maySend(tunnel: Tunnel): boolean;
-  /** What both windows let through. */
-  windowOf(tunnel: Tunnel): number;
-  /** Calls `goOn` when `maySend` may have changed. */
-  awaitRoom(tunnel: Tunnel): void;
-  sendEnd(tunnel: Tunnel): void;
-}
-
-/** What a tunnel needs of its connection. */
-export interface Carrier {
-  readonly sender: TunnelSender;
-  sendReset(tunnel: Tunnel, code: number): void;
-  /** The application took so many bytes. */
-  taken(tunnel: Tunnel, bytes: number): void;
-  /** So many bytes will never be taken. */
-  dropped(bytes: number): void;
-  /** Both directions are over. */
-  forget(tunnel: Tunnel): void;
-  hold(): ReceiveBuffer | undefined;
-  lend(): ReceiveBuffer;
-  release(buffer: ReceiveBuffer): void;
-  abandon(buffer: ReceiveBuffer): void;
-}
 
 interface Waiter<T> {
   readonly resolve: (value: T) => void;
@@ -277,6 +247,11 @@ export class Tunnel implements ByteStream, Joining {
   /** For the joint: nothing is left to be read. */
   noteDrained(): void {
     this.#drained = true;
+  }
+
+  /** Called now and then: who has been silent since needs no memory. */
+  rest(): void {
+    this.#joint?.rest();
   }
 
   /** There is room again. */

@@ -69,7 +69,9 @@ export class TcpFlow implements Flow {
   resume(): void {
     if (!this.#isPaused) return;
     this.#isPaused = false;
-    if (!this.#isReceiving) readOn(this.socket);
+    if (this.#isReceiving) return;
+    this.#rebuffer();
+    readOn(this.socket);
   }
 
   /** The socket has ended its direction. */
@@ -88,8 +90,12 @@ export class TcpFlow implements Flow {
     this.#isReceiving = true;
     taker.received(count);
     this.#isReceiving = false;
-    const next = taker.buffer();
-    if (next !== this.#buffer) readInto(this.socket, this.#buffer = next, this.#onBytes);
+    this.#rebuffer();
     return !this.#isPaused;
   };
+
+  #rebuffer(): void {
+    const next = this.#taker!.buffer();
+    if (next !== this.#buffer) readInto(this.socket, this.#buffer = next, this.#onBytes);
+  }
 }

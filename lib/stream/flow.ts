@@ -19,7 +19,7 @@ export interface Flow {
 
 /** Whom a flow fills. None of these may throw. */
 export interface FlowTaker {
-  /** Where the next bytes go; asked for before each `received`. Never empty. */
+  /** Where the next bytes go; asked for at least once before each `received`. Never empty. */
   buffer(): Uint8Array;
   /** So many bytes lie at the start of the buffer given last. */
   received(count: number): void;
