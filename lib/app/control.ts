@@ -1,6 +1,6 @@
 import type { Config } from "#config";
 import { type Authority, certificateDump, CertManager } from "#certs";
-import type { DataReport, Port, ToControl, ToData } from "#link";
+import type { ToData } from "#link";
 import type { Log } from "#log";
 import { type Commit, createMesh, type Mesh } from "#mesh";
 import type { Metrics } from "#metrics";
@@ -8,9 +8,8 @@ import type { Clock, Rng } from "#system";
 import { type LocalWatch, watchLocal, watchXds, type XdsStatus, type XdsWatch } from "#xds";
 import { CertNews } from "./cert_news.ts";
 import { controlDialer, createAuthority, nodeFacts, xdsEndpoint } from "./control_plane.ts";
+import type { Wish } from "./thread_slot.ts";
 
-/** A data side that does not answer in this time is left out of the dump. */
-const CONNECTIONS_TIMEOUT_MS = 2_000;
 const BESIDE_XDS =
   "the local mesh is not read again: beside a control plane it counts only once, at the start";
 
@@ -24,10 +23,6 @@ export interface ControlDeps {
 /** The control side: who is in the mesh, who has a certificate, and what data sides are told of both. */
 export class Control implements AsyncDisposable {
   readonly mesh: Mesh;
-  readonly #ports: Port<ToData, ToControl>[] = [];
-  readonly #asked = new Map<number, (report: DataReport) => void>();
-  readonly #drained: (() => void)[] = [];
-  #lastAskId = 0;
   #local: LocalWatch | undefined;
   #xds: XdsWatch | undefined;
 
@@ -51,11 +46,11 @@ export class Control implements AsyncDisposable {
       lifetimeMs: config.secretTtlMs,
       onBundle: (bundle) => {
         news.issued(bundle);
-        control.#tell({ tell: "cert", identity: bundle.identity, bundle });
+        control.onTell({ tell: "cert", identity: bundle.identity, bundle });
       },
       onFailed: (identity, reason) => {
         news.failed(identity, reason);
-        control.#tell({ tell: "cert_failed", identity, reason });
+        control.onTell({ tell: "cert_failed", identity, reason });
       },
       onRenewalFailed: (bundle, reason) => news.renewalFailed(bundle, reason),
     });
@@ -91,23 +86,12 @@ export class Control implements AsyncDisposable {
     return this.#xds?.ready ?? Promise.resolve();
   }
 
-  /** Hears a data side from now on. */
-  attach(port: Port<ToData, ToControl>): void {
-    this.#ports.push(port);
-    port.onWord = (word) => this.#hear(word);
-  }
+  /** What data threads hear of it all. */
+  onTell: (word: ToData) => void = () => {};
 
-  start(): void {
-    this.#tell({ tell: "start" });
-  }
-
-  /** Resolves when every data side has drained. */
-  async drain(): Promise<void> {
-    const drained = this.#ports.map(() =>
-      new Promise<void>((resolve) => this.#drained.push(resolve))
-    );
-    this.#tell({ tell: "drain", deadlineMs: this.config.drainDeadlineMs });
-    await Promise.all(drained);
+  /** What a data thread wants; answered by a word to all of them. */
+  hear(wish: Wish): void {
+    this.certs.want(wish.identity);
   }
 
   async reload(): Promise<void> {
@@ -127,18 +111,6 @@ export class Control implements AsyncDisposable {
   /** What is loaded from the local source. */
   get local(): LocalWatch["mesh"] | undefined {
     return this.#local?.mesh;
-  }
-
-  /** The connections of all data sides, and what their peers did too often. */
-  async report(): Promise<DataReport> {
-    const reports = await Promise.all(this.#ports.map((port) => this.#reportOf(port)));
-    return {
-      connections: {
-        inbound: reports.flatMap(({ connections }) => connections.inbound),
-        outbound: reports.flatMap(({ connections }) => connections.outbound),
-      },
-      floods: reports.flatMap(({ floods }) => floods),
-    };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -162,38 +134,6 @@ export class Control implements AsyncDisposable {
   }
 
   #onCommit({ epoch, policiesChanged, touched }: Commit): void {
-    this.#tell({ tell: "mesh", epoch, policiesChanged, workloadsChanged: touched.length > 0 });
-  }
-
-  #reportOf(port: Port<ToData, ToControl>): Promise<DataReport> {
-    const id = ++this.#lastAskId;
-    return new Promise((resolve) => {
-      const answer = (report: DataReport) => {
-        timer.cancel();
-        this.#asked.delete(id);
-        resolve(report);
-      };
-      const timer = this.deps.clock.after(
-        CONNECTIONS_TIMEOUT_MS,
-        () => answer({ connections: { inbound: [], outbound: [] }, floods: [] }),
-      );
-      this.#asked.set(id, answer);
-      port.post({ tell: "list_connections", id });
-    });
-  }
-
-  #hear(word: ToControl): void {
-    switch (word.tell) {
-      case "want_cert":
-        return this.certs.want(word.identity);
-      case "connections":
-        return this.#asked.get(word.id)?.(word);
-      case "drained":
-        return this.#drained.shift()?.();
-    }
-  }
-
-  #tell(word: ToData): void {
-    for (const port of this.#ports) port.post(word);
+    this.onTell({ tell: "mesh", epoch, policiesChanged, workloadsChanged: touched.length > 0 });
   }
 }

@@ -28,10 +28,10 @@ export function versionFields({ build, istioVersion }: Config): Record<string, s
 }
 
 /** The gauges that are asked at each scrape, and istio_build. */
-export function declareMetrics(metrics: Metrics, config: Config): void {
+export function declareMetrics(metrics: Metrics, config: Config, threadsCount: number): void {
   metrics.gauge("process_open_fds", [], openFdCount);
   metrics.gauge("process_max_fds", [], openFileLimit);
   // Of the reference's runtime metrics only this one has a meaning here (behaviour.md 13.5).
-  metrics.gauge("tokio_num_workers", [], () => 1);
+  metrics.gauge("tokio_num_workers", [], () => threadsCount);
   metrics.gauge("istio_build", ["ztunnel", config.istioVersion], () => 1);
 }

@@ -1,19 +1,18 @@
 import { Readiness } from "#admin";
 import { type Config, configDump } from "#config";
-import { loopback, type ToControl, type ToData } from "#link";
-import { createKernel, exitWithParent, raiseOpenFileLimit } from "#linux";
+import { exitWithParent, raiseOpenFileLimit } from "#linux";
 import { blockingWriter, createLogHub, InvalidFilter, type Log, type LogHub } from "#log";
 import { Metrics } from "#metrics";
-import { DataPlane } from "#proxy";
 import { ListenError } from "#stream";
 import { type Clock, realClock, realRng } from "#system";
-import { createTls } from "#tls";
 import { LocalLoadError } from "#xds";
 import { Control } from "./control.ts";
+import { DataThreads } from "./data_threads.ts";
 import { declareMetrics, describeProcess } from "./process_facts.ts";
 import { startServers } from "./servers.ts";
-import { dataPlaneOptions } from "./settings.ts";
 import { Shutdown } from "./shutdown.ts";
+import { inlineSpawner, workerSpawner } from "./spawn.ts";
+import { surviveStrayErrors, textOf } from "./stray_errors.ts";
 
 const FAKE_CA_WARNING =
   "FAKE_CA: certificates come from a development root whose key is public; anybody can forge any identity";
@@ -57,9 +56,7 @@ export async function runProxy(
       for (const line of error.message.split("\n")) say(line);
       return EXIT_FAILURE;
     }
-    log.error?.("bug: the proxy cannot go on", {
-      error: error instanceof Error ? error.stack ?? error.message : String(error),
-    });
+    log.error?.("bug: the proxy cannot go on", { error: textOf(error) });
     return EXIT_BUG;
   } finally {
     hub.flush();
@@ -85,44 +82,75 @@ async function run(
   const meshKnown = readiness.register("state manager");
   const proxyUp = readiness.register("proxy");
   const metrics = new Metrics({ nowMs: () => clock.monotonicMs() });
-  declareMetrics(metrics, config);
 
   const scope = (name: string) => hub.scope(name);
   await using control = await Control.create(config, { clock, rng: realRng, metrics, scope });
-  const servers = await startServers(config, { clock, hub, readiness, metrics, control, shutdown });
+  using threads = startThreads(config, { clock, hub, metrics, control });
+  declareMetrics(metrics, config, threads.count);
+  const servers = await startServers(config, {
+    clock,
+    hub,
+    readiness,
+    metrics,
+    control,
+    threads,
+    shutdown,
+  });
   try {
     await control.loadMesh();
-    const [controlPort, dataPort] = loopback<ToData, ToControl>();
-    control.attach(controlPort);
-    const tls = createTls(clock, { allowTls12: config.tls12Enabled });
-    new DataPlane(dataPlaneOptions(config, clock), {
-      kernel: createKernel({ clock }),
-      port: dataPort,
-      view: control.mesh.view,
-      clock,
-      rng: realRng,
-      metrics,
-      tls,
-      scope,
-    });
+    await Promise.race([openAll(config, threads), threads.lost]);
     proxyUp();
     shutdown.onReload = () => void control.reload();
     // Whoever stops us before the control plane has said anything is heard too.
     const why = await Promise.race([
+      threads.lost,
       shutdown.requested,
       control.meshKnown.then(() => {
-        control.start();
+        threads.start();
         meshKnown();
         return shutdown.requested;
       }),
     ]);
     log.info?.(`shutdown requested by ${why}, draining`, { deadline_ms: config.drainDeadlineMs });
-    await Promise.all([control.drain(), servers.drain()]);
+    await Promise.all([threads.drain(config.drainDeadlineMs), servers.drain()]);
     log.info?.("shutdown complete");
     return EXIT_OK;
   } finally {
     await servers.drain();
   }
+}
+
+function startThreads(
+  config: Config,
+  { clock, hub, metrics, control }: {
+    readonly clock: Clock;
+    readonly hub: LogHub;
+    readonly metrics: Metrics;
+    readonly control: Control;
+  },
+): DataThreads {
+  const threads = new DataThreads({
+    config,
+    // Inline it is one too, although not a thread of its own.
+    count: config.inline ? 1 : config.workerThreads,
+    spawn: config.inline ? inlineSpawner(control.mesh.view) : workerSpawner(),
+    clock,
+    rng: realRng,
+    hub,
+    log: hub.scope("ztunnel::app"),
+    mesh: control.mesh,
+    metrics,
+    onWish: (wish) => control.hear(wish),
+  });
+  control.onTell = (word) => threads.tell(word);
+  return threads;
+}
+
+/** In dedicated mode there is one instance, for as long as we live. */
+async function openAll(config: Config, threads: DataThreads): Promise<void> {
+  const { proxyWorkload: info } = config;
+  if (info === undefined) throw new Error("a dedicated proxy without its workload");
+  await threads.open({ kind: "dedicated", info });
 }
 
 function complain(text: string): void {
@@ -133,24 +161,4 @@ function complain(text: string): void {
 function isStartFailure(error: unknown): error is Error {
   return error instanceof ListenError || error instanceof LocalLoadError ||
     (error instanceof Error && /^cannot bind /.test(error.message));
-}
-
-/**
- * A rejection that nobody awaited is a bug of ours, and other people's connections are no reason to die of it: it is
- * told, with its place, and the process goes on. (A bug inside a connection ends only that connection anyway.)
- */
-function surviveStrayErrors(log: Log): void {
-  globalThis.addEventListener("unhandledrejection", (event) => {
-    event.preventDefault();
-    const { reason } = event;
-    log.error?.("bug: a rejection was not handled", {
-      error: reason instanceof Error ? reason.stack ?? reason.message : String(reason),
-    });
-  });
-  globalThis.addEventListener("error", (event) => {
-    event.preventDefault();
-    log.error?.("bug: an error was not caught", {
-      error: event.error instanceof Error ? event.error.stack ?? event.message : event.message,
-    });
-  });
 }

@@ -12,6 +12,7 @@ import {
   startStatsServer,
 } from "#admin";
 import { type Config, configDump } from "#config";
+import type { DataReport } from "#link";
 import { acceptKeeper } from "#linux";
 import type { LogHub } from "#log";
 import { MeshDump } from "#mesh";
@@ -19,6 +20,7 @@ import type { Metrics } from "#metrics";
 import type { Clock } from "#system";
 import type { SocketAddress } from "#values";
 import type { Control } from "./control.ts";
+import type { DataThreads } from "./data_threads.ts";
 import { versionFields } from "./process_facts.ts";
 import { hostOnly, wildcard } from "./settings.ts";
 import type { Shutdown } from "./shutdown.ts";
@@ -29,6 +31,7 @@ export interface ServerParts {
   readonly readiness: Readiness;
   readonly metrics: Metrics;
   readonly control: Control;
+  readonly threads: DataThreads;
   readonly shutdown: Shutdown;
 }
 
@@ -62,17 +65,28 @@ export async function startServers(
   return { drain };
 }
 
-function adminSources(config: Config, { hub, control, shutdown }: ServerParts) {
+function adminSources(config: Config, { hub, control, threads, shutdown }: ServerParts) {
   return {
     logHub: hub,
     mesh: control.mesh.view,
     configDump: () => configDump(config),
     version: () => versionFields(config),
     certificates: () => control.certificates(),
-    report: () => control.report(),
+    report: () => reportOf(threads),
     xds: () => control.xds(),
     quit: () => shutdown.request("/quitquitquit"),
     staticConfig: () => Promise.resolve(staticConfig(control)),
+  };
+}
+
+async function reportOf(threads: DataThreads): Promise<DataReport> {
+  const instances = await threads.report();
+  return {
+    connections: {
+      inbound: instances.flatMap(({ connections }) => connections.inbound),
+      outbound: instances.flatMap(({ connections }) => connections.outbound),
+    },
+    floods: instances.flatMap(({ floods }) => floods),
   };
 }
 

@@ -3,7 +3,8 @@
  * @module
  */
 import type { Config } from "#config";
-import type { DataPlaneOptions } from "#proxy";
+import type { Component, InstanceSpec } from "#link";
+import type { InstanceOptions } from "#proxy";
 import type { KeepaliveOptions, ListenOptions } from "#stream";
 import type { Clock } from "#system";
 import { Ip, type SocketAddress } from "#values";
@@ -17,12 +18,15 @@ const HTTP2 = {
   pingTimeoutMs: 20_000,
 } as const;
 
-/** One proxy instance in dedicated mode. */
-export function dataPlaneOptions(config: Config, clock: Clock): DataPlaneOptions {
+/** What a proxy instance is to be. */
+export function instanceOptions(
+  config: Config,
+  spec: InstanceSpec,
+  clock: Clock,
+): InstanceOptions {
   const keepalive = keepaliveOf(config);
   const mark = markOf(config);
-  const info = config.proxyWorkload;
-  if (info === undefined) throw new Error("a dedicated proxy without its workload");
+  const { info } = spec;
   const http2 = {
     streamWindowBytes: config.http2.streamWindowBytes,
     connectionWindowBytes: config.http2.connectionWindowBytes,
@@ -61,7 +65,7 @@ export function dataPlaneOptions(config: Config, clock: Clock): DataPlaneOptions
         },
       },
     },
-    listeners: listenersOf(config, mark, keepalive),
+    listeners: listenersOf(config, spec, mark, keepalive),
     dialer: { ...mark, ...keepalive },
     pool: {
       settings: { ...http2, headerListBytesMax: HTTP2.clientHeaderListBytesMax },
@@ -85,31 +89,44 @@ export function hostOnly(config: Config, port: number): SocketAddress[] {
 
 function listenersOf(
   config: Config,
+  spec: InstanceSpec,
   mark: { readonly mark?: number },
   keepalive: { readonly keepalive?: KeepaliveOptions },
-): DataPlaneOptions["listeners"] {
+): InstanceOptions["listeners"] {
   const { requireOriginalSource, ports } = config;
+  const shared = spec.listenerFds ?? {};
+  const fdOf = (component: Component) => {
+    const fd = shared[component];
+    return fd === undefined ? {} : { fd };
+  };
   const transparent = requireOriginalSource === undefined
     ? "try"
     : requireOriginalSource
     ? "required"
     : "off";
   const base = { transparent, ...mark } as const;
-  const captured = (port: number): ListenOptions => ({
+  const captured = (component: Component, port: number): ListenOptions => ({
     ...base,
     ...keepalive,
+    ...fdOf(component),
     at: wildcard(config, port),
     redirected: true,
   });
   return {
     // HTTP/2 PING finds dead peers on 15008, so no keepalive there (behaviour.md 2.4).
-    inbound: { ...base, at: wildcard(config, ports.inbound), redirected: false },
-    plaintext: captured(ports.inboundPlaintext),
-    outbound: captured(ports.outbound),
+    inbound: {
+      ...base,
+      ...fdOf("inbound"),
+      at: wildcard(config, ports.inbound),
+      redirected: false,
+    },
+    plaintext: captured("plaintext", ports.inboundPlaintext),
+    outbound: captured("outbound", ports.outbound),
     ...(config.socks5
       ? {
         socks5: {
           ...base,
+          ...fdOf("socks5"),
           at: { ip: config.bindAddress ?? Ip.loopback(4), port: ports.socks5 },
           redirected: false,
         },

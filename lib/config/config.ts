@@ -100,6 +100,8 @@ export interface Config {
   readonly inpodPortReuse: boolean;
   readonly socks5: boolean;
   readonly workerThreads: number;
+  /** Ours, ZTUNNEL_INLINE: no worker threads, the main thread serves. */
+  readonly inline: boolean;
   readonly proxyMetadata: Readonly<Record<string, string>>;
   readonly proxyMetadataJson: Readonly<Record<string, unknown>>;
   readonly istioVersion: string;

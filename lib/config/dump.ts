@@ -41,7 +41,7 @@ export function configDump(config: Config): Record<string, unknown> {
     localNode: config.localNode ?? null,
     localhostAppTunnel: config.localhostAppTunnel,
     network: config.network,
-    numWorkerThreads: config.workerThreads,
+    numWorkerThreads: config.inline ? 0 : config.workerThreads,
     outboundAddr: at(config.ports.outbound),
     packetMark: config.packetMark ?? null,
     poolMaxStreamsPerConn: config.poolStreamsPerConnectionMax,

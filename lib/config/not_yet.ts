@@ -4,7 +4,7 @@
  * @module
  */
 import type { Reader } from "./reader.ts";
-import { CERTIFICATES, CONTROL, DNS, MODE, THREADING } from "./variables.ts";
+import { CERTIFICATES, CONTROL, DNS, MODE } from "./variables.ts";
 
 /** The settings in question, as they came out. */
 export interface Asked {
@@ -28,12 +28,6 @@ export function refuseWhatIsNotBuilt(reader: Reader, asked: Asked): void {
     reader.refuse(
       CERTIFICATES.crlPath,
       "revocation lists are not enforced yet, and ignoring them would be unsafe; unset it",
-    );
-  }
-  // Slower than asked for, but neither unsafe nor useless. A number that is only computed is no wish.
-  if (reader.isSet(THREADING.threads)) {
-    reader.warn(
-      `${THREADING.threads.name} has no effect yet: this version serves all connections on one thread`,
     );
   }
 }

@@ -19,6 +19,7 @@ import {
   MODE,
   PLACE,
   TELEMETRY,
+  THREADING,
   TOKEN_PATH,
 } from "./variables.ts";
 
@@ -95,6 +96,7 @@ function whatRuns(
     socks5: reader.get(MODE.socks5),
     exitWithParent: reader.get(MODE.exitWithParent),
     workerThreads: workerThreads(reader, mesh, input.cpuCount),
+    inline: reader.get(THREADING.inline),
     proxyArgs: input.args.join(" "),
     ports: {
       ...PORTS,

@@ -274,9 +274,20 @@ export const DNS = {
 } as const;
 
 export const THREADING = {
-  threads: open("ZTUNNEL_WORKER_THREADS", THREADS, "Threads; 0 is one for each CPU.", {
-    computed: "a quarter of the CPUs, at least 2",
-  }),
+  threads: open(
+    "ZTUNNEL_WORKER_THREADS",
+    THREADS,
+    "Threads that serve connections; 0 is one for each CPU.",
+    {
+      computed: "a quarter of the CPUs, at least 2",
+    },
+  ),
+  inline: fixed(
+    "ZTUNNEL_INLINE",
+    BOOL,
+    "false",
+    "Serve connections on the main thread, with no others; for the smallest nodes.",
+  ),
   cpuLimit: open("ZTUNNEL_CPU_LIMIT", U32, "CPUs that we may use, instead of those we see."),
   resourceLimit: open("ZTUNNEL_RESOURCE_CPU_LIMIT", CPU_QUANTITY, "The container's CPU limit."),
   resourceRequest: open(

@@ -7,4 +7,4 @@
  * @module
  */
 export type * from "./words.ts";
-export { loopback, type Port } from "./port.ts";
+export { type Channel, channelPort, loopback, type Port } from "./port.ts";

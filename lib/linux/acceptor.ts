@@ -4,12 +4,15 @@ import { Ip, SocketAddress } from "#values";
 import type { SocketWatch } from "./socket_watch.ts";
 import { C, c, errno } from "./libc.ts";
 import { CallError, describeErrno, errnoName } from "./errno.ts";
+import { handOverFd } from "./fd_ledger.ts";
 import { inNetns } from "./netns.ts";
 import { duplicateFdOf } from "./runtime_handles.ts";
 import {
   bindTo,
   closeFd,
+  duplicateFd,
   isReady,
+  isTransparent,
   localAddressOf,
   originalDestinationOf,
   setKeepalive,
@@ -26,15 +29,27 @@ import { TcpStream } from "./tcp_stream.ts";
  */
 const BACKLOG = 1024;
 
+/** An acceptor whose socket several threads can share. */
+export interface SharedAcceptor extends Acceptor {
+  /**
+   * A second descriptor of the listening socket, for another thread's `ListenOptions.fd`; the caller owns it. Throws a
+   * ListenError.
+   */
+  duplicate(): number;
+}
+
 /** Binds and listens, in `netns` where given (behaviour.md 2.6, 2.7); throws a ListenError. */
 export function listen(
   options: ListenOptions,
   netns: number | undefined,
   watch: SocketWatch,
-): Acceptor {
-  let fd = -1;
+): SharedAcceptor {
+  let fd = options.fd ?? -1;
   try {
     const family = Ip.family(options.at.ip);
+    if (fd >= 0) {
+      return new TcpAcceptor(fd, localAddressOf(fd), isTransparent(fd, family), options, watch);
+    }
     fd = netns === undefined ? tcpSocket(family) : inNetns(netns, () => tcpSocket(family));
     const transparent = prepare(fd, family, options);
     bindTo(fd, options.at);
@@ -42,15 +57,15 @@ export function listen(
     return new TcpAcceptor(fd, localAddressOf(fd), transparent, options, watch);
   } catch (error) {
     if (fd >= 0) closeFd(fd);
-    if (!(error instanceof CallError)) throw error;
-    const at = SocketAddress.format(options.at);
-    const what = error.call === "bind" ? describeErrno(error.errno) : error.message;
-    throw new ListenError(
-      errnoName(error.errno),
-      error.errno,
-      `cannot listen on ${at}: ${what}`,
-    );
+    throw listenErrorOf(error, options.at);
   }
+}
+
+function listenErrorOf(error: unknown, address: SocketAddress): unknown {
+  if (!(error instanceof CallError)) return error;
+  const at = SocketAddress.format(address);
+  const what = error.call === "bind" ? describeErrno(error.errno) : error.message;
+  return new ListenError(errnoName(error.errno), error.errno, `cannot listen on ${at}: ${what}`);
 }
 
 /** Everything that has to be said before bind. Returns whether the socket is transparent. */
@@ -68,7 +83,7 @@ function prepare(fd: number, family: 4 | 6, options: ListenOptions): boolean {
   return transparent;
 }
 
-class TcpAcceptor implements Acceptor {
+class TcpAcceptor implements SharedAcceptor {
   #fd: number;
   #server: net.Server | undefined;
   #closed = false;
@@ -92,6 +107,14 @@ class TcpAcceptor implements Acceptor {
     this.watch.add(this, () => this.#reviveIfStalled(onArrival));
   }
 
+  duplicate(): number {
+    try {
+      return duplicateFd(this.#fd);
+    } catch (error) {
+      throw listenErrorOf(error, this.address);
+    }
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -109,7 +132,7 @@ class TcpAcceptor implements Acceptor {
     });
     // An accept that failed concerns one connection; should the listener stop over it, the watch revives it.
     server.on("error", () => {});
-    return server.listen({ fd }, BACKLOG);
+    return server.listen({ fd: handOverFd(fd) }, BACKLOG);
   }
 
   /**

@@ -5,6 +5,7 @@ import type { SocketWatch } from "./socket_watch.ts";
 import { C, c, errno } from "./libc.ts";
 import { CallError, describeErrno, EINPROGRESS, errnoName, ETIMEDOUT } from "./errno.ts";
 import { WriteWaiter } from "./epoll.ts";
+import { handOverFd } from "./fd_ledger.ts";
 import { inNetns } from "./netns.ts";
 import { adoptSocket } from "./runtime_handles.ts";
 import {
@@ -45,7 +46,7 @@ export class TcpDialer implements Dialer {
       this.#prepare(fd, family, to, options);
       await this.#connect(fd, to, options.timeoutMs);
       const local = localAddressOf(fd);
-      const socket = adoptSocket(fd);
+      const socket = adoptSocket(handOverFd(fd));
       fd = -1;
       return new TcpStream(socket, local, this.watch);
     } catch (error) {

@@ -1,5 +1,6 @@
-import { C, c, errno } from "./libc.ts";
+import { C, c, errno, lastingBytes } from "./libc.ts";
 import { CallError } from "./errno.ts";
+import { closeFd, recordFd } from "./fd_ledger.ts";
 
 /** struct epoll_event is packed on x86_64 alone: u32 events, then u64 data at 4 or, elsewhere, at 8. */
 export const EPOLL_EVENT = Deno.build.arch === "x86_64"
@@ -25,17 +26,18 @@ export class WriteWaiter {
    */
   readonly #waits = new Map<number, { readonly serial: number; readonly resolve: () => void }>();
   #serial = 0;
-  readonly #events = new Uint8Array(new ArrayBuffer(EPOLL_EVENT.bytes * EVENTS_PER_WAKE_MAX));
+  /** A Worker's memory goes before the thread that is parked for it looks up. */
+  readonly #events = lastingBytes(EPOLL_EVENT.bytes * EVENTS_PER_WAKE_MAX);
   readonly #bellCount = new Uint8Array(new ArrayBuffer(8));
   #parked = false;
 
   constructor() {
-    this.#epoll = c.epoll_create1(C.O_CLOEXEC);
+    this.#epoll = recordFd(c.epoll_create1(C.O_CLOEXEC));
     if (this.#epoll < 0) throw new CallError("epoll_create1", errno());
-    this.#bell = c.eventfd(0, C.EFD_CLOEXEC | C.EFD_NONBLOCK);
+    this.#bell = recordFd(c.eventfd(0, C.EFD_CLOEXEC | C.EFD_NONBLOCK));
     if (this.#bell < 0) {
       const failed = errno();
-      c.close(this.#epoll);
+      closeFd(this.#epoll);
       throw new CallError("eventfd", failed);
     }
     this.#control(C.EPOLL_CTL_ADD, this.#bell, C.EPOLLIN);

@@ -1,9 +1,9 @@
 import type { Socket } from "node:net";
-import type { Acceptor, Dialer, DialerOptions, Kernel, ListenOptions } from "#stream";
+import type { Dialer, DialerOptions, Kernel, ListenOptions } from "#stream";
 import type { Clock } from "#system";
 import { RuntimeProbe } from "./runtime_probe.ts";
 import { SocketWatch } from "./socket_watch.ts";
-import { listen } from "./acceptor.ts";
+import { listen, type SharedAcceptor } from "./acceptor.ts";
 import { TcpDialer } from "./dialer.ts";
 
 export interface KernelOptions {
@@ -16,13 +16,17 @@ export interface KernelOptions {
   readonly missingIn?: (socket: Socket) => string | undefined;
 }
 
+export interface LinuxKernel extends Kernel {
+  listen(options: ListenOptions): SharedAcceptor;
+}
+
 /** The kernel of this machine: TCP sockets with their options, in one network namespace (behaviour.md 2). */
 export function createKernel(
   { clock, netns, onFallback, missingIn }: KernelOptions,
-): Kernel {
+): LinuxKernel {
   const watch = new SocketWatch(clock, new RuntimeProbe(onFallback, missingIn));
   return {
-    listen: (options: ListenOptions): Acceptor => listen(options, netns, watch),
+    listen: (options: ListenOptions) => listen(options, netns, watch),
     dialer: (options: DialerOptions): Dialer => new TcpDialer(options, clock, netns, watch),
   };
 }

@@ -15,6 +15,7 @@ export const C = {
   EFD_CLOEXEC: 0o2000000,
   EFD_NONBLOCK: 0o4000,
   CLONE_NEWNET: 0x40000000,
+  F_DUPFD_CLOEXEC: 1030,
   SOL_SOCKET: 1,
   SO_REUSEADDR: 2,
   SO_ERROR: 4,
@@ -59,6 +60,9 @@ const library = Deno.dlopen("libc.so.6", {
   setns: { parameters: ["i32", "i32"], result: "i32" },
   open: { parameters: ["buffer", "i32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
+  fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  gettid: { parameters: [], result: "i32" },
+  calloc: { parameters: ["usize", "usize"], result: "pointer" },
   write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
   read: { parameters: ["i32", "buffer", "usize"], result: "isize" },
   poll: { parameters: ["buffer", "u64", "i32"], result: "i32" },
@@ -77,6 +81,15 @@ export const c = library.symbols;
 /** Why the synchronous call directly before failed; for `epoll_wait`, which ran elsewhere, meaningless. */
 export function errno(): number {
   return new Deno.UnsafePointerView(c.__errno_location()!).getInt32();
+}
+
+/**
+ * Memory that nobody ever frees, for calls that may still be running when their thread's own memory is gone already.
+ */
+export function lastingBytes(count: number): Uint8Array<ArrayBuffer> {
+  const pointer = c.calloc(1n, BigInt(count));
+  if (pointer === null) throw new RangeError(`no memory for ${count} bytes`);
+  return new Uint8Array(Deno.UnsafePointerView.getArrayBuffer(pointer, count));
 }
 
 /** A C string. */

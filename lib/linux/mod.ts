@@ -6,7 +6,9 @@
  * @module
  */
 export { acceptKeeper, type KeepAccepting } from "./accept_keeper.ts";
-export { createKernel, type KernelOptions } from "./kernel.ts";
+export type { SharedAcceptor } from "./acceptor.ts";
+export { FdLedger } from "./fd_ledger.ts";
+export { createKernel, type KernelOptions, type LinuxKernel } from "./kernel.ts";
 export type { NativeTcp } from "./tcp_stream.ts";
 export {
   exitWithParent,

@@ -1,5 +1,6 @@
 import { C, c, cString, errno } from "./libc.ts";
 import { CallError } from "./errno.ts";
+import { recordFd } from "./fd_ledger.ts";
 
 /** What a process ends with when it cannot come home; see architecture.md 6, "a bug". */
 const EXIT_STUCK = 70;
@@ -28,5 +29,5 @@ function openHome(): number {
   // `thread-self`: a Worker is a thread of its own and may live elsewhere.
   const fd = c.open(cString("/proc/thread-self/ns/net"), C.O_CLOEXEC);
   if (fd < 0) throw new CallError("open /proc/thread-self/ns/net", errno());
-  return fd;
+  return recordFd(fd);
 }

@@ -6,6 +6,9 @@ import type { KeepaliveOptions } from "#stream";
 import { Ip, type SocketAddress } from "#values";
 import { C, c, cInt, errno } from "./libc.ts";
 import { CallError } from "./errno.ts";
+import { recordFd } from "./fd_ledger.ts";
+
+export { closeFd, duplicateFd } from "./fd_ledger.ts";
 
 const SOCKADDR_IN_BYTES = 16;
 const SOCKADDR_IN6_BYTES = 28;
@@ -15,7 +18,7 @@ export function tcpSocket(family: 4 | 6): number {
   const domain = family === 4 ? C.AF_INET : C.AF_INET6;
   const fd = c.socket(domain, C.SOCK_STREAM | C.SOCK_NONBLOCK | C.SOCK_CLOEXEC, 0);
   if (fd < 0) throw new CallError("socket", errno());
-  return fd;
+  return recordFd(fd);
 }
 
 /** struct sockaddr_in or sockaddr_in6. */
@@ -115,6 +118,12 @@ export function trySetTransparent(fd: number, family: 4 | 6): boolean {
     : trySetOption(fd, C.SOL_IPV6, C.IPV6_TRANSPARENT, 1);
 }
 
+export function isTransparent(fd: number, family: 4 | 6): boolean {
+  return family === 4
+    ? getOption(fd, C.SOL_IP, C.IP_TRANSPARENT) !== 0
+    : getOption(fd, C.SOL_IPV6, C.IPV6_TRANSPARENT) !== 0;
+}
+
 export function trySetFreebind(fd: number, family: 4 | 6): boolean {
   return family === 4
     ? trySetOption(fd, C.SOL_IP, C.IP_FREEBIND, 1)
@@ -128,8 +137,4 @@ export function isReady(fd: number, events: number): boolean {
   pollFd.set(cInt(fd), 0);
   pollFd.set(cInt(events), 4);
   return c.poll(pollFd, 1n, 0) === 1;
-}
-
-export function closeFd(fd: number): void {
-  c.close(fd);
 }

@@ -15,6 +15,12 @@ export interface LogHubOptions {
   readonly defer?: (flush: () => void) => void;
 }
 
+/** A data thread's hub: its lines go to control, which alone writes. */
+export interface RelayedLogOptions extends Omit<LogHubOptions, "write"> {
+  /** Takes finished lines to control, where `relay` takes them. `taken` says when they have left. */
+  readonly send: (text: string, linesCount: number) => void;
+}
+
 /** All logs of a thread and the one way out. */
 export interface LogHub {
   /** `access`, or in module style `ztunnel::proxy::inbound`. The same name gives the same scope. */
@@ -25,6 +31,16 @@ export interface LogHub {
   readonly filter: string;
   /** Appends clauses, after going back to the start filter if `reset`. Throws InvalidFilter and changes nothing. */
   change(clauses: string, reset: boolean): void;
+  /** Called after each change, so that other threads hear of it. */
+  onChange: (() => void) | undefined;
+  /** Finished lines of another thread. */
+  relay(text: string, linesCount: number): void;
+}
+
+/** The hub of a data thread. */
+export interface RelayedLogHub extends LogHub {
+  /** So many lines of those sent have left control; there is room for as many more. */
+  taken(linesCount: number): void;
 }
 
 /** A library of the reference whose noise its operators never see; they know the report with it. */
@@ -36,6 +52,22 @@ export function createLogHub(options: LogHubOptions): LogHub {
   return new Hub(options);
 }
 
+/**
+ * A hub whose lines another thread writes. Of those that wait there, LOG_LIMITS.relayedLinesMax at most: past that they
+ * are lost, and counted. Throws InvalidFilter.
+ */
+export function createRelayedLogHub(options: RelayedLogOptions): RelayedLogHub {
+  let waitingCount = 0;
+  const hub = new Hub({ ...options, write: () => {} }, (text, linesCount) => {
+    if (waitingCount + linesCount > LOG_LIMITS.relayedLinesMax) {
+      throw new Error("control does not take our lines");
+    }
+    waitingCount += linesCount;
+    options.send(text, linesCount);
+  });
+  return Object.assign(hub, { taken: (linesCount: number) => void (waitingCount -= linesCount) });
+}
+
 /** One per target; all its logs ask here whether a level is on. */
 interface Scope {
   readonly name: string;
@@ -43,17 +75,21 @@ interface Scope {
 }
 
 class Hub implements LogHub {
+  onChange: (() => void) | undefined;
   readonly #options: LogHubOptions;
+  readonly #send: (text: string, linesCount: number) => void;
   readonly #start: Filter;
   readonly #scopes = new Map<string, Scope>();
   #filter: Filter;
   #lines: string[] = [];
+  #linesCount = 0;
   #charsCount = 0;
   #lostLinesCount = 0;
   #deferred = false;
 
-  constructor(options: LogHubOptions) {
+  constructor(options: LogHubOptions, send?: (text: string, linesCount: number) => void) {
     this.#options = options;
+    this.#send = send ?? ((text) => options.write(encoder.encode(text)));
     const asked = options.filter.trim() === "" ? "info" : options.filter;
     this.#start = Filter.parse(START_PREFIX + asked);
     this.#filter = this.#start;
@@ -72,15 +108,20 @@ class Hub implements LogHub {
   change(clauses: string, reset: boolean): void {
     this.#filter = (reset ? this.#start : this.#filter).and(clauses);
     for (const scope of this.#scopes.values()) scope.rank = this.#filter.rankOf(scope.name);
+    this.onChange?.();
   }
 
   say(level: Level, target: string, spans: readonly Span[], message: string, fields: Fields): void {
     const form = this.#options.format === "json" ? jsonLine : plainLine;
-    const text = form({ timeMs: this.#options.nowMs(), level, target, spans, message, fields });
+    this.relay(form({ timeMs: this.#options.nowMs(), level, target, spans, message, fields }), 1);
+  }
+
+  relay(text: string, linesCount: number): void {
     this.#lines.push(text);
+    this.#linesCount += linesCount;
     this.#charsCount += text.length;
     if (
-      this.#lines.length >= LOG_LIMITS.linesMax || this.#charsCount >= LOG_LIMITS.batchCharsMax
+      this.#linesCount >= LOG_LIMITS.linesMax || this.#charsCount >= LOG_LIMITS.batchCharsMax
     ) {
       return this.flush();
     }
@@ -94,20 +135,21 @@ class Hub implements LogHub {
 
   flush(): void {
     if (this.#lines.length === 0) return;
-    const lines = this.#lines;
+    const [text, linesCount] = [this.#lines.join(""), this.#linesCount];
     this.#lines = [];
+    this.#linesCount = 0;
     this.#charsCount = 0;
     try {
-      this.#options.write(encoder.encode(lines.join("")));
+      this.#send(text, linesCount);
     } catch {
       // Nobody is left to tell; the next batch that gets out says how much is missing.
-      this.#lostLinesCount += lines.length;
+      this.#lostLinesCount += linesCount;
       return;
     }
     if (this.#lostLinesCount === 0) return;
     const lost = this.#lostLinesCount;
     this.#lostLinesCount = 0;
-    this.say("warn", "ztunnel::log", [], "log lines were lost, stdout did not take them", { lost });
+    this.say("warn", "ztunnel::log", [], "log lines were lost, nobody took them", { lost });
   }
 }
 

@@ -7,10 +7,10 @@
  * @module
  */
 export type { Fields, FieldValue, Level, Log, Span, Write } from "./log.ts";
-export type { LogHub, LogHubOptions } from "./hub.ts";
+export type { LogHub, LogHubOptions, RelayedLogHub, RelayedLogOptions } from "./hub.ts";
 export type { SyncSink } from "./writer.ts";
 export { display, silentLog } from "./log.ts";
-export { createLogHub } from "./hub.ts";
+export { createLogHub, createRelayedLogHub } from "./hub.ts";
 export { blockingWriter } from "./writer.ts";
 export { InvalidFilter } from "./filter.ts";
 export { LOG_LIMITS } from "./limits.ts";

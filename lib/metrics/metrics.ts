@@ -1,6 +1,6 @@
 import { FAMILIES, FAMILY_NAMES, type FamilyName, familyOf } from "./families.ts";
 import { METRICS_LIMITS } from "./limits.ts";
-import { FamilyText, type Format, type Sample } from "./text.ts";
+import type { Format, Sample } from "./text.ts";
 
 /** One labelled cell. While held it is never evicted; dispose when the connection ends. */
 export interface Series extends Disposable {
@@ -15,6 +15,35 @@ export interface MetricsOptions {
   readonly seriesMax?: number;
   /** METRICS_LIMITS.idleMs if absent. */
   readonly idleMs?: number;
+  /** A data thread's: it counts here, and tells control what the cells mean. */
+  readonly thread?: {
+    /** Of `newCells`. */
+    readonly cells: SharedArrayBuffer;
+    /** Called at most once per turn. Of what is gone `freed` says when its cell may be used again. */
+    readonly onChange: (change: SeriesChange) => void;
+  };
+}
+
+/** A series that a data thread has begun to count. */
+export interface NewSeries {
+  /** Which cell. */
+  readonly slot: number;
+  readonly family: FamilyName;
+  readonly labels: readonly string[];
+}
+
+export interface SeriesChange {
+  readonly added: readonly NewSeries[];
+  /** Cells that were idle for METRICS_LIMITS.idleMs and count nothing any more. */
+  readonly gone: readonly number[];
+}
+
+/** A data thread's cells, as control adds them up. */
+export interface ThreadCells {
+  /** Returns the cells that the thread may use again. */
+  learn(change: SeriesChange): readonly number[];
+  /** The thread has ended: what it counted stays counted, what it measured is gone. */
+  detach(): void;
 }
 
 /** Label values and their rows, one per family that counts by them: four families share each connection's values. */
@@ -31,13 +60,26 @@ interface Row {
   slot: number;
   heldCount: number;
   idleSinceMs: number;
+  /** Cells of data threads that count the same; their sum with our own is what is shown. */
+  readonly remotes: Set<RemoteCell>;
+}
+
+interface RemoteCell {
+  readonly cells: Float64Array;
+  readonly slot: number;
+  readonly row: Row;
 }
 
 /** What every label says of a series that came when there was no more room. */
 const OVERFLOW = "overflow";
 
+/** Room for the cells of one data thread; each family may add one row for what overflows. */
+export function newCells(seriesMax: number = METRICS_LIMITS.seriesMax): SharedArrayBuffer {
+  return new SharedArrayBuffer((seriesMax + FAMILY_NAMES.length) * Float64Array.BYTES_PER_ELEMENT);
+}
+
 /**
- * All counters and gauges of a thread. Past `seriesMax` a new label set is counted in one series per family whose
+ * All counters and gauges of a thread; on control, also of the data threads that are attached. Past `seriesMax` a new label set is counted in one series per family whose
  * labels all say "overflow": totals stay right, memory and scrapes stay bounded.
  */
 export class Metrics {
@@ -51,16 +93,16 @@ export class Metrics {
   readonly #sets = new Map<string, LabelSet>();
   readonly #rows = new Map<FamilyName, Set<Row>>(FAMILY_NAMES.map((name) => [name, new Set()]));
   readonly #reads = new Map<FamilyName, Set<Read>>(FAMILY_NAMES.map((name) => [name, new Set()]));
+  readonly #news: News | undefined;
+  /** Told before each exposition. */
+  onExpose: (() => void) | undefined;
 
   constructor(options: MetricsOptions) {
     this.#nowMs = options.nowMs;
-    this.#seriesMax = options.seriesMax ?? METRICS_LIMITS.seriesMax;
     this.#idleMs = options.idleMs ?? METRICS_LIMITS.idleMs;
-    // Each family may add one row for what overflows. Shared, so that control can read a data thread's.
-    const cellsMax = this.#seriesMax + FAMILY_NAMES.length;
-    this.#cells = new Float64Array(
-      new SharedArrayBuffer(cellsMax * Float64Array.BYTES_PER_ELEMENT),
-    );
+    this.#cells = new Float64Array(options.thread?.cells ?? newCells(options.seriesMax));
+    this.#seriesMax = this.#cells.length - FAMILY_NAMES.length;
+    this.#news = options.thread && new News(options.thread.onChange);
   }
 
   /** The series of `family` with these label values, in the family's order; it exists from now on, with 0. */
@@ -80,12 +122,58 @@ export class Metrics {
     return { [Symbol.dispose]: () => void this.#reads.get(family)?.delete(entry) };
   }
 
+  /** Control: `cells` count into our series from now on. */
+  attach(cells: SharedArrayBuffer): ThreadCells {
+    const view = new Float64Array(cells);
+    const remotes = new Map<number, RemoteCell>();
+    const release = (remote: RemoteCell, idleSinceMs: number) => {
+      const { row, slot } = remote;
+      remotes.delete(slot);
+      row.remotes.delete(remote);
+      row.heldCount--;
+      row.idleSinceMs = Math.max(row.idleSinceMs, idleSinceMs);
+      if (familyOf(row.family).type === "counter") this.#cells[row.slot]! += view[slot]!;
+    };
+    return {
+      learn: ({ added, gone }) => {
+        for (const { slot, family, labels } of added) {
+          const row = this.#row(family, labels);
+          const remote: RemoteCell = { cells: view, slot, row };
+          row.heldCount++;
+          row.remotes.add(remote);
+          remotes.set(slot, remote);
+        }
+        for (const slot of gone) {
+          const remote = remotes.get(slot);
+          if (remote !== undefined) release(remote, this.#nowMs() - this.#idleMs);
+        }
+        return gone;
+      },
+      detach: () => {
+        for (const remote of [...remotes.values()]) release(remote, this.#nowMs());
+      },
+    };
+  }
+
+  /** A data thread: control has counted the last values of these cells. */
+  freed(slots: readonly number[]): void {
+    this.#freeSlots.push(...slots);
+  }
+
+  /** Forgets what was idle for too long. */
+  sweep(): void {
+    this.#evictIdle();
+  }
+
   /**
    * The text, in pieces of a few milliseconds' work. `pause` lets the event loop turn between them.
    * Values of one scrape are not of one instant, as in every Prometheus client.
    */
   async *expose(format: Format, pause: () => Promise<void>): AsyncGenerator<string, void, void> {
+    this.onExpose?.();
     this.#evictIdle();
+    // Not before it is needed: data threads never write text.
+    const { FamilyText } = await import("./text.ts");
     for (const family of FAMILY_NAMES) {
       const text = new FamilyText(family, familyOf(family), format);
       const reads = this.#readSamples(family);
@@ -112,8 +200,15 @@ export class Metrics {
       return this.#row(family, labels.map(() => OVERFLOW));
     }
     const set = this.#sets.get(key) ?? { key, labels, rows: new Map() };
-    const row: Row = { family, set, slot: this.#takeSlot(), heldCount: 0, idleSinceMs: 0 };
-    row.idleSinceMs = this.#nowMs();
+    const row: Row = {
+      family,
+      set,
+      slot: this.#takeSlot(),
+      heldCount: 0,
+      idleSinceMs: this.#nowMs(),
+      remotes: new Set(),
+    };
+    this.#news?.add({ slot: row.slot, family, labels });
     set.rows.set(family, row);
     this.#sets.set(key, set);
     this.#rows.get(family)?.add(row);
@@ -150,11 +245,15 @@ export class Metrics {
         evictedCount++;
       }
     }
-    if (evictedCount > 0) this.#count("ztunnel_metrics_series_evicted", evictedCount);
+    // Of a data thread's series control says whether they are forgotten: another thread may count on.
+    if (evictedCount > 0 && this.#news === undefined) {
+      this.#count("ztunnel_metrics_series_evicted", evictedCount);
+    }
   }
 
   #evict(row: Row): void {
-    this.#freeSlots.push(row.slot);
+    if (this.#news === undefined) this.#freeSlots.push(row.slot);
+    else this.#news.remove(row.slot);
     row.slot = -1;
     this.#rows.get(row.family)?.delete(row);
     row.set.rows.delete(row.family);
@@ -167,7 +266,13 @@ export class Metrics {
 
   #samples(rows: readonly Row[]): Sample[] {
     return rows.filter((row) => row.slot >= 0)
-      .map((row) => ({ labels: row.set.labels, value: this.#cells[row.slot]! }));
+      .map((row) => ({ labels: row.set.labels, value: this.#valueOf(row) }));
+  }
+
+  #valueOf(row: Row): number {
+    let value = this.#cells[row.slot]!;
+    for (const { cells, slot } of row.remotes) value += cells[slot]!;
+    return value;
   }
 
   #readSamples(family: FamilyName): Sample[] {
@@ -177,6 +282,37 @@ export class Metrics {
       if (Number.isFinite(value)) samples.push({ labels, value });
     }
     return samples;
+  }
+}
+
+/** What control has not been told yet: all of a turn in one go. */
+class News {
+  #added: NewSeries[] = [];
+  #gone: number[] = [];
+  #isDue = false;
+
+  constructor(private readonly onChange: (change: SeriesChange) => void) {}
+
+  add(series: NewSeries): void {
+    this.#added.push(series);
+    this.#schedule();
+  }
+
+  remove(slot: number): void {
+    this.#gone.push(slot);
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#isDue) return;
+    this.#isDue = true;
+    queueMicrotask(() => {
+      const change = { added: this.#added, gone: this.#gone };
+      this.#added = [];
+      this.#gone = [];
+      this.#isDue = false;
+      this.onChange(change);
+    });
   }
 }
 

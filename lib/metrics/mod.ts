@@ -7,8 +7,8 @@
  * @module
  */
 export type { Family, FamilyName } from "./families.ts";
-export type { MetricsOptions, Series } from "./metrics.ts";
+export type { MetricsOptions, NewSeries, Series, SeriesChange, ThreadCells } from "./metrics.ts";
 export type { Format } from "./text.ts";
 export { FAMILIES } from "./families.ts";
 export { METRICS_LIMITS } from "./limits.ts";
-export { Metrics } from "./metrics.ts";
+export { Metrics, newCells } from "./metrics.ts";

@@ -36,6 +36,11 @@ export class Bundles {
     this.#take(identity)?.reject(new Refusal({ kind: "identity", cause }));
   }
 
+  /** Nobody here has this identity any more; whoever waits for it still gets an answer. */
+  forget(identity: SpiffeId): void {
+    this.#bundles.delete(identity);
+  }
+
   #take(identity: SpiffeId): PromiseWithResolvers<CertBundle> | undefined {
     const waiter = this.#waiters.get(identity);
     this.#waiters.delete(identity);

@@ -7,4 +7,5 @@
  * @module
  */
 export type { ProxySettings } from "./parts.ts";
-export { DataPlane, type DataPlaneDeps, type DataPlaneOptions } from "./data_plane.ts";
+export { DataThread, type DataThreadDeps, type Ground } from "./data_thread.ts";
+export type { InstanceOptions } from "./instance.ts";

@@ -29,6 +29,8 @@ export interface KeepaliveOptions {
 
 export interface ListenOptions {
   readonly at: SocketAddress;
+  /** A socket that is bound to `at` and listens already: it is used instead of a new one, and owned from here on. */
+  readonly fd?: number;
   /** IP_TRANSPARENT (behaviour.md 2.6): `required` fails the bind without it, `try` tolerates, `off` does not ask. */
   readonly transparent: "required" | "try" | "off";
   /** SO_MARK. */

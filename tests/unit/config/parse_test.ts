@@ -66,6 +66,7 @@ Deno.test("parseConfig() gives every setting its default", () => {
     inpodPortReuse: true,
     socks5: false,
     workerThreads: 2,
+    inline: false,
     proxyMetadata: {},
     proxyMetadataJson: {},
     istioVersion: "unknown",
@@ -135,10 +136,10 @@ Deno.test("parseConfig() takes DNS settings from metadata too", () => {
   match(captured.warnings.join("\n"), /the DNS server comes with a later version/);
 });
 
-Deno.test("parseConfig() warns of a wish for threads, not of a number that is only computed", () => {
-  const asked = parsed({ env: { ZTUNNEL_WORKER_THREADS: "4" } });
-  match(asked.warnings.join("\n"), /^ZTUNNEL_WORKER_THREADS has no effect yet: .* one thread$/);
-  deepStrictEqual(parsed({ env: { ZTUNNEL_RESOURCE_CPU_LIMIT: "4" } }).warnings, []);
+Deno.test("parseConfig() takes a number of threads, or none beside the main thread, without a word", () => {
+  const asked = parsed({ env: { ZTUNNEL_WORKER_THREADS: "4", ZTUNNEL_INLINE: "true" } });
+  deepStrictEqual(asked.warnings, []);
+  deepStrictEqual([asked.config?.workerThreads, asked.config?.inline], [4, true]);
 });
 
 Deno.test("parseConfig() does without a mesh file, with an empty one, and with null fields", () => {

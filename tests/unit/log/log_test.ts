@@ -260,7 +260,7 @@ Deno.test("a writer that fails costs lines and never the caller; the loss is tol
   strictEqual(texts.length, 2);
   strictEqual(
     texts[1]?.split("\t").slice(1).join("\t"),
-    "warn\tlog\tlog lines were lost, stdout did not take them\tlost=2\n",
+    "warn\tlog\tlog lines were lost, nobody took them\tlost=2\n",
   );
 });
 

@@ -3,7 +3,7 @@ import { loopback, type ToControl, type ToData } from "#link";
 import { createLogHub } from "#log";
 import { createMesh, type Policy } from "#mesh";
 import { Metrics } from "#metrics";
-import { DataPlane, type DataPlaneOptions } from "#proxy";
+import { DataThread, type InstanceOptions } from "#proxy";
 import type { ByteStream } from "#stream";
 import { seededRng } from "#system";
 import type { Tls } from "#tls";
@@ -24,6 +24,7 @@ export const noTls: Tls = {
   client: () => Promise.reject(new Error("no TLS in this test")),
   server: () => Promise.reject(new Error("no TLS in this test")),
 };
+const WEB_INFO = { name: "web", namespace: "shop", serviceAccount: "web" };
 export const WEB = SpiffeId.of("cluster.local", "shop", "web");
 export const deny: Policy = {
   key: "shop/no",
@@ -48,7 +49,7 @@ export const deny: Policy = {
   }]]],
 };
 
-export function options(clock: FakeClock): DataPlaneOptions {
+export function options(clock: FakeClock): InstanceOptions {
   const listen = (port: number, redirected: boolean) => ({
     at: { ip: ip("127.0.0.1"), port },
     transparent: "try",
@@ -56,7 +57,7 @@ export function options(clock: FakeClock): DataPlaneOptions {
   } as const);
   return {
     settings: {
-      info: { name: "web", namespace: "shop", serviceAccount: "web" },
+      info: WEB_INFO,
       network: "",
       clusterDomain: "cluster.local",
       preferredServiceNamespace: undefined,
@@ -87,11 +88,12 @@ export class World {
   readonly metrics = new Metrics({ nowMs: () => this.clock.monotonicMs() });
   readonly told: ToControl[] = [];
   readonly port;
-  readonly plane: DataPlane;
+  /** Namespaces that were let go. */
+  groundsGoneCount = 0;
   #log = "";
 
   constructor(
-    options_: (clock: FakeClock) => DataPlaneOptions = options,
+    options_: (clock: FakeClock) => InstanceOptions = options,
     taken?: number,
     tls: Tls = noTls,
   ) {
@@ -105,8 +107,17 @@ export class World {
     const [control, data] = loopback<ToData, ToControl>();
     this.port = control;
     control.onWord = (word) => void this.told.push(word);
-    this.plane = new DataPlane(options_(this.clock), {
-      kernel: this.kernel,
+    new DataThread({
+      groundOf: () => ({
+        kernel: this.kernel,
+        options: options_(this.clock),
+        [Symbol.dispose]: () => void this.groundsGoneCount++,
+      }),
+      log: {
+        flush: () => hub.flush(),
+        taken: () => {},
+        setFilter: (filter) => hub.change(filter, true),
+      },
       port: data,
       view: this.mesh.view,
       clock: this.clock,
@@ -115,6 +126,7 @@ export class World {
       tls,
       scope: (name) => hub.scope(name),
     });
+    control.post({ tell: "open", instance: 1, spec: { kind: "dedicated", info: WEB_INFO } });
   }
 
   get warnings(): string[] {

@@ -1,14 +1,14 @@
 import { TunnelPool } from "#hbone";
 import type { PoolOptions } from "#hbone";
-import type { Port, ToControl, ToData } from "#link";
+import type { Component, DataReport } from "#link";
 import { display, type Log } from "#log";
 import type { MeshView } from "#mesh";
 import type { Metrics } from "#metrics";
 import type { Acceptor, Arrival, DialerOptions, Kernel, ListenOptions } from "#stream";
 import type { Clock, Rng } from "#system";
 import type { Tls } from "#tls";
-import { SocketAddress } from "#values";
-import { Bundles } from "./bundles.ts";
+import { SocketAddress, type SpiffeId } from "#values";
+import type { Bundles } from "./bundles.ts";
 import { Connections } from "./connections.ts";
 import { Floods } from "./floods.ts";
 import { Handshakes, HANDSHAKES_LIMITS } from "./handshakes.ts";
@@ -21,21 +21,16 @@ import { Reaper } from "./reaper.ts";
 import { type SocketState, SocketStates } from "./sockets.ts";
 import { serveSocks5 } from "./socks5.ts";
 
-export interface DataPlaneOptions {
+export interface InstanceOptions {
   readonly settings: ProxySettings;
-  readonly listeners: {
-    readonly inbound: ListenOptions;
-    readonly plaintext: ListenOptions;
-    readonly outbound: ListenOptions;
-    readonly socks5?: ListenOptions;
-  };
+  readonly listeners: Readonly<Partial<Record<Component, ListenOptions>>>;
   readonly dialer: DialerOptions;
   readonly pool: Pick<PoolOptions, "settings" | "streamsPerConnectionMax" | "idleReleaseMs">;
 }
 
-export interface DataPlaneDeps {
+export interface InstanceDeps {
   readonly kernel: Kernel;
-  readonly port: Port<ToControl, ToData>;
+  readonly bundles: Bundles;
   readonly view: MeshView;
   readonly clock: Clock;
   readonly rng: Rng;
@@ -50,12 +45,12 @@ interface LiveServer {
 }
 
 /**
- * The data side of one proxy instance: its listeners, its connections, and what control tells it.
+ * A proxy instance on one data thread: its listeners, its pools, its connections.
  *
  * Constructing it binds every listener or throws a ListenError with all of them closed again; nothing is accepted
- * before control says `start`.
+ * before `start`.
  */
-export class DataPlane {
+export class ProxyInstance {
   readonly #parts: ProxyParts;
   readonly #pools: readonly TunnelPool[];
   readonly #socksParts: ProxyParts;
@@ -65,16 +60,22 @@ export class DataPlane {
   readonly #sockets: SocketStates;
   readonly #handshakes: Handshakes;
   readonly #reaper: Reaper;
+  /** Whose connection is still there. */
+  readonly #arrivals = new Set<Arrival>();
   #arrivalsCount = 0;
   #arrivalsOver: (() => void)[] = [];
-  #draining = false;
+  #started = false;
+  /** Aborted when a drain has waited long enough. */
+  readonly #deadline = new AbortController();
+  #drained: Promise<void> | undefined;
+  #identity: SpiffeId | undefined;
   /** Policies that our workload lists and nobody has sent, as they were told last. */
   #missing: ReadonlySet<string> = new Set();
 
-  constructor(options: DataPlaneOptions, private readonly deps: DataPlaneDeps) {
+  constructor(options: InstanceOptions, private readonly deps: InstanceDeps) {
     const { settings } = options;
     const local = new LocalWorkload(deps.view, settings.info, deps.clock);
-    const bundles = new Bundles((identity) => deps.port.post({ tell: "want_cert", identity }));
+    const { bundles } = deps;
     const dialer = deps.kernel.dialer(options.dialer);
     this.#log = deps.scope("ztunnel::proxy");
     const floods = new Floods({ clock: deps.clock, metrics: deps.metrics, log: this.#log });
@@ -115,7 +116,6 @@ export class DataPlane {
     };
     this.#socksParts = { ...this.#parts, pool: this.#pools[1]! };
     this.#bind(options.listeners);
-    deps.port.onWord = (word) => this.#hear(word);
   }
 
   /** Where each listener ended up; a port of 0 has become a real one. */
@@ -123,7 +123,7 @@ export class DataPlane {
     return this.#acceptors.get(component)?.address;
   }
 
-  #bind(listeners: DataPlaneOptions["listeners"]): void {
+  #bind(listeners: InstanceOptions["listeners"]): void {
     try {
       for (const component of COMPONENTS) {
         const listen = listeners[component];
@@ -136,43 +136,35 @@ export class DataPlane {
     }
   }
 
-  #hear(word: ToData): void {
-    const { bundles, local, connections, floods, view } = this.#parts;
-    switch (word.tell) {
-      case "mesh": {
-        local.recheck();
-        this.#warmUp();
-        if (!word.policiesChanged && !word.workloadsChanged) return;
-        this.#tellMissing();
-        const revokedCount = connections.recheck(view);
-        if (revokedCount > 0) this.#log.info?.("connections closed by policy", { revokedCount });
-        return;
-      }
-      case "cert":
-        return bundles.store(word.bundle);
-      case "cert_failed":
-        return bundles.failed(word.identity, word.reason);
-      case "start":
-        return this.#start();
-      case "drain":
-        void this.#drain(word.deadlineMs);
-        return;
-      case "list_connections":
-        return this.deps.port.post({
-          tell: "connections",
-          id: word.id,
-          connections: connections.lists(),
-          floods: floods.rows(),
-        });
-    }
+  /** The name that its certificate carries, once the mesh has known its workload. */
+  get identity(): SpiffeId | undefined {
+    const { local } = this.#parts;
+    const workload = local.current;
+    if (workload !== undefined) this.#identity = local.identityOf(workload);
+    return this.#identity;
+  }
+
+  /** The mesh has changed; `mayRevoke` if policies or workloads did. */
+  recheck(mayRevoke: boolean): void {
+    const { local, connections, view } = this.#parts;
+    local.recheck();
+    this.#warmUp();
+    if (!mayRevoke) return;
+    this.#tellMissing();
+    const revokedCount = connections.recheck(view);
+    if (revokedCount > 0) this.#log.info?.("connections closed by policy", { revokedCount });
+  }
+
+  get report(): DataReport {
+    const { connections, floods } = this.#parts;
+    return { connections: connections.lists(), floods: floods.rows() };
   }
 
   /** The first connection should not wait for a certificate that every connection needs. */
   #warmUp(): void {
-    const { local, bundles } = this.#parts;
-    const workload = local.current;
+    const { identity } = this;
     // Its failure is told to whoever really needs it.
-    if (workload !== undefined) bundles.get(local.identityOf(workload)).catch(() => {});
+    if (identity !== undefined) this.#parts.bundles.get(identity).catch(() => {});
   }
 
   /** Behaviour.md 5.2 wants a warning: one per change, not one per connection. */
@@ -186,7 +178,10 @@ export class DataPlane {
     this.#missing = missing;
   }
 
-  #start(): void {
+  /** Accepts from now on. */
+  start(): void {
+    if (this.#started || this.#drained !== undefined) return;
+    this.#started = true;
     this.#warmUp();
     this.#tellMissing();
     this.#reaper.start();
@@ -224,7 +219,7 @@ export class DataPlane {
         shaken();
         this.#sockets.move("destination", state, state = "tunnel");
         this.#servers.add(server);
-        if (this.#draining) server.drain();
+        if (this.#drained !== undefined) server.drain();
         return () => void this.#servers.delete(server);
       },
     };
@@ -251,33 +246,39 @@ export class DataPlane {
   #gauge(reporter: "source" | "destination", arrival: Arrival): void {
     const open = this.deps.metrics.series("istio_tcp_sockets_open", [reporter]);
     open.add(1);
+    this.#arrivals.add(arrival);
     void arrival.stream.closed.then(() => {
+      this.#arrivals.delete(arrival);
       open.add(-1);
       open[Symbol.dispose]();
     });
   }
 
-  /** behaviour.md 14.7: no new connections, running ones until the deadline, then the rest at once. */
-  async #drain(deadlineMs: number): Promise<void> {
-    if (this.#draining) return;
-    this.#draining = true;
+  /**
+   * No new connections, running ones until the deadline, then the rest at once (behaviour.md 14.7). Of several calls the
+   * earliest deadline counts.
+   */
+  async drain(deadlineMs: number): Promise<void> {
+    const timer = this.deps.clock.after(deadlineMs, () => this.#deadline.abort());
+    await (this.#drained ??= this.#drain());
+    timer.cancel();
+  }
+
+  async #drain(): Promise<void> {
     for (const acceptor of this.#acceptors.values()) acceptor.close();
     for (const server of this.#servers) server.drain();
+    const { connections } = this.#parts;
+    const over = Promise.all([connections.emptied(), this.#arrivalsOverPromise()]);
+    await Promise.race([over, aborted(this.#deadline.signal)]);
+    connections.endAll();
     const stop = new AbortController();
-    await Promise.race([
-      this.deps.clock.sleep(deadlineMs, stop.signal),
-      Promise.all([this.#parts.connections.emptied(), this.#arrivalsOverPromise()]),
-    ]);
+    await Promise.race([this.deps.clock.sleep(PROXY_LIMITS.forcedEndMs, stop.signal), over]);
     stop.abort();
-    this.#parts.connections.endAll();
-    await Promise.race([
-      this.deps.clock.sleep(PROXY_LIMITS.forcedEndMs),
-      Promise.all([this.#parts.connections.emptied(), this.#arrivalsOverPromise()]),
-    ]);
     this.#reaper.stop();
+    // What is no connection yet: handshakes, and who waits for the workload to be known.
+    for (const { stream } of this.#arrivals) stream.abort();
     for (const server of this.#servers) server.destroy();
     for (const pool of this.#pools) pool.destroy();
-    this.deps.port.post({ tell: "drained" });
   }
 
   #arrivalsOverPromise(): Promise<void> {
@@ -286,6 +287,10 @@ export class DataPlane {
   }
 }
 
-type Component = "inbound" | "plaintext" | "outbound" | "socks5";
 /** The order in which they are bound (behaviour.md 10.7). */
 const COMPONENTS: readonly Component[] = ["inbound", "plaintext", "outbound", "socks5"];
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve()));
+}

@@ -1,15 +1,70 @@
 /** The data side before a kernel of queues: decisions become streams, lines and counters. TLS is in tests/direct. */
-import { deepStrictEqual, match, ok, rejects, strictEqual, throws } from "node:assert/strict";
+import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
 import { at, ip, workload } from "../route/world.ts";
 import { bytes, deny, options, readText, World } from "./world.ts";
 
-Deno.test("DataPlane binds all or nothing, and accepts only when it is told to start", async () => {
+Deno.test("an instance binds all or nothing, and accepts only when it is told to start", async () => {
   const world = new World();
+  await world.clock.advance(0);
   deepStrictEqual([...world.kernel.listeners.keys()], [15008, 15006, 15001, 15080]);
   deepStrictEqual(world.kernel.servingPorts, []);
+  deepStrictEqual(world.told, [{ tell: "opened", instance: 1 }]);
   await world.start();
   deepStrictEqual(world.kernel.servingPorts, [15001, 15006, 15008, 15080]);
-  throws(() => new World(options, 15001), /127\.0\.0\.1:15001/);
+
+  const refused = new World(options, 15001);
+  await refused.clock.advance(0);
+  deepStrictEqual(refused.told, [{
+    tell: "open_failed",
+    instance: 1,
+    code: "EADDRINUSE",
+    errno: 98,
+    reason: "cannot bind 127.0.0.1:15001",
+  }]);
+  deepStrictEqual(refused.kernel.closedPorts, [15008, 15006]);
+  strictEqual(refused.groundsGoneCount, 1);
+});
+
+Deno.test("instances come and go while others serve: what is opened late accepts at once", async () => {
+  const world = await new World().start();
+  const spec = {
+    kind: "pod",
+    info: { name: "web", namespace: "shop", serviceAccount: "web" },
+  } as const;
+  world.port.post({ tell: "open", instance: 2, spec });
+  await world.clock.advance(0);
+  ok(world.told.some((word) => word.tell === "opened" && word.instance === 2));
+  deepStrictEqual(world.kernel.servingPorts, [15001, 15006, 15008, 15080]);
+  const app = world.kernel.connect(15001, at("10.1.0.5:40000"), at("10.96.0.20:80"));
+  await app.write(bytes("x"));
+  const cut = rejects(readText(app), { kind: "reset" });
+  world.port.post({ tell: "close", instance: 2, deadlineMs: 0 });
+  await world.clock.advance(0);
+  await cut;
+  await world.clock.advance(500);
+  deepStrictEqual(world.told.at(-1), { tell: "closed", instance: 2 });
+  strictEqual(world.groundsGoneCount, 1);
+  match(world.lines[0]!, /error="connection closed due to connection drain"/);
+  // What is not there is closed already.
+  world.port.post({ tell: "close", instance: 9, deadlineMs: 0 });
+  await world.clock.advance(0);
+  deepStrictEqual(world.told.at(-1), { tell: "closed", instance: 9 });
+});
+
+Deno.test("an instance that is closed while it drains ends at the earlier deadline", async () => {
+  const world = await new World().start();
+  const app = world.kernel.connect(15001, at("10.1.0.5:40000"), at("10.96.0.20:80"));
+  await app.write(bytes("x"));
+  world.port.post({ tell: "close", instance: 1, deadlineMs: 60_000 });
+  await world.clock.advance(1_000);
+  ok(!world.told.some((word) => word.tell === "closed"));
+  const cut = rejects(readText(app), { kind: "reset" });
+  world.port.post({ tell: "close", instance: 1, deadlineMs: 0 });
+  await world.clock.advance(0);
+  await cut;
+  await world.clock.advance(500);
+  strictEqual(world.told.filter((word) => word.tell === "closed").length, 2);
+  strictEqual(world.groundsGoneCount, 1);
 });
 
 Deno.test("outbound to a TCP workload's VIP dials its pod, relays, counts and writes one line", async () => {
@@ -61,16 +116,19 @@ Deno.test("plaintext from outside is judged by policy, spoofs its source, and en
   deepStrictEqual(world.told.at(-1), {
     tell: "connections",
     id: 7,
-    connections: {
-      inbound: [{
-        src: "10.7.0.1:5000",
-        originalDst: null,
-        actualDst: "10.1.0.5:8080",
-        protocol: "TCP",
-      }],
-      outbound: [],
-    },
-    floods: [],
+    instances: [{
+      instance: 1,
+      connections: {
+        inbound: [{
+          src: "10.7.0.1:5000",
+          originalDst: null,
+          actualDst: "10.1.0.5:8080",
+          protocol: "TCP",
+        }],
+        outbound: [],
+      },
+      floods: [],
+    }],
   });
   world.mesh.writer.upsertPolicy(deny);
   world.commit();

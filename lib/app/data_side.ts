@@ -1,0 +1,85 @@
+/**
+ * A data thread from its parts, the same on a Worker and on the main thread.
+ * @module
+ */
+import type { Config } from "#config";
+import type { InstanceSpec, Port, ToControl, ToData } from "#link";
+import { createKernel, FdLedger } from "#linux";
+import { createRelayedLogHub, LOG_LIMITS, type RelayedLogHub } from "#log";
+import type { MeshHandles, MeshView } from "#mesh";
+import { Metrics } from "#metrics";
+import { DataThread, type Ground } from "#proxy";
+import { type Clock, realClock, realRng } from "#system";
+import { createTls } from "#tls";
+import { instanceOptions } from "./settings.ts";
+
+/** What a data thread is born with: the first message of its Worker. Plain data and shared memory. */
+export interface ThreadBoot {
+  /** For people: thread 0 is the first. */
+  readonly index: number;
+  readonly config: Config;
+  readonly mesh: MeshHandles;
+  /** Where it counts. */
+  readonly cells: SharedArrayBuffer;
+  /** Where it says which raw file descriptors it holds. */
+  readonly ledger: SharedArrayBuffer;
+}
+
+/** Serves what control says by `port`, from now on. Returns the thread's log. */
+export function startDataSide(
+  boot: ThreadBoot,
+  port: Port<ToControl, ToData>,
+  view: MeshView,
+): RelayedLogHub {
+  const { config, cells } = boot;
+  const clock = realClock;
+  new FdLedger(boot.ledger).adoptThread();
+  const log = createRelayedLogHub({
+    nowMs: () => clock.nowMs(),
+    filter: config.logFilter,
+    format: config.logFormat,
+    send: (text, linesCount) => port.post({ tell: "log", text, linesCount }),
+    defer: (flush) => clock.after(LOG_LIMITS.relayDelayMs, flush, { background: true }),
+  });
+  new DataThread({
+    port,
+    view,
+    clock,
+    rng: realRng,
+    metrics: new Metrics({
+      nowMs: () => clock.monotonicMs(),
+      thread: { cells, onChange: (change) => port.post({ tell: "series", ...change }) },
+    }),
+    tls: createTls(clock, { allowTls12: config.tls12Enabled }),
+    scope: (name) => log.scope(name),
+    groundOf: (spec) => groundOf(config, spec, clock),
+    log: {
+      flush: () => log.flush(),
+      taken: (linesCount) => log.taken(linesCount),
+      setFilter: (filter) => log.change(filter, true),
+    },
+  });
+  return log;
+}
+
+/** The kernel in the instance's namespace. Descriptors that nobody has taken over are closed with it. */
+function groundOf(config: Config, spec: InstanceSpec, clock: Clock): Ground {
+  const { netnsFd } = spec;
+  const left = new Set(Object.values(spec.listenerFds ?? {}));
+  const kernel = createKernel({ clock, ...(netnsFd === undefined ? {} : { netns: netnsFd }) });
+  return {
+    kernel: {
+      listen: (options) => {
+        if (options.fd !== undefined) left.delete(options.fd);
+        return kernel.listen(options);
+      },
+      dialer: (options) => kernel.dialer(options),
+    },
+    options: instanceOptions(config, spec, clock),
+    [Symbol.dispose]: () => {
+      for (const fd of left) FdLedger.close(fd);
+      left.clear();
+      if (netnsFd !== undefined) FdLedger.close(netnsFd);
+    },
+  };
+}

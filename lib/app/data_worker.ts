@@ -1,0 +1,24 @@
+/**
+ * A data thread's own beginning: what a Worker runs. Nothing of the control side is imported here, since each thread
+ * pays for its imports.
+ * @module
+ */
+import { type Channel, channelPort, type ToControl, type ToData } from "#link";
+import { attachMesh } from "#mesh";
+import { startDataSide, type ThreadBoot } from "./data_side.ts";
+import { surviveStrayRejections, textOf } from "./stray_errors.ts";
+
+const parent = globalThis as unknown as Channel;
+
+parent.onmessage = ({ data }: MessageEvent<ThreadBoot>) => {
+  const port = channelPort<ToControl, ToData>(parent);
+  const log = startDataSide(data, port, attachMesh(data.mesh));
+  surviveStrayRejections(log.scope("ztunnel::app"));
+  globalThis.addEventListener("error", (event) => {
+    // Control tells of it, ends this thread and starts another.
+    event.preventDefault();
+    log.flush();
+    port.post({ tell: "dying", reason: textOf(event.error ?? event.message) });
+    port.close();
+  });
+};

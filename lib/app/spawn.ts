@@ -1,0 +1,46 @@
+/**
+ * How a data thread comes to be. Tests bring spawners of their own.
+ * @module
+ */
+import { channelPort, loopback, type Port, type ToControl, type ToData } from "#link";
+import type { MeshView } from "#mesh";
+import { startDataSide, type ThreadBoot } from "./data_side.ts";
+
+/** A data thread as control holds it. */
+export interface SpawnedThread {
+  readonly port: Port<ToData, ToControl>;
+  /** Called once with the reason if it ends by itself. */
+  onDeath: ((reason: string) => void) | undefined;
+  /** Ends it, now. */
+  kill(): void;
+}
+
+export type ThreadSpawner = (boot: ThreadBoot) => SpawnedThread;
+
+/** A Worker of `entry`. */
+export function workerSpawner(entry = new URL("./data_worker.ts", import.meta.url)): ThreadSpawner {
+  return (boot) => {
+    const worker = new Worker(entry, { type: "module", name: `data-${boot.index}` });
+    const thread: SpawnedThread = {
+      port: channelPort<ToData, ToControl>(worker),
+      onDeath: undefined,
+      kill: () => worker.terminate(),
+    };
+    worker.onerror = (event) => {
+      // Else the process would end with it.
+      event.preventDefault();
+      thread.onDeath?.(event.message);
+    };
+    worker.postMessage(boot);
+    return thread;
+  };
+}
+
+/** The data side on control's own thread, over a loopback link. It lives and dies with the process. */
+export function inlineSpawner(view: MeshView): ThreadSpawner {
+  return (boot) => {
+    const [near, far] = loopback<ToData, ToControl>();
+    startDataSide(boot, far, view);
+    return { port: near, onDeath: undefined, kill: () => {} };
+  };
+}

@@ -1,0 +1,251 @@
+import type { Config } from "#config";
+import type { InstanceReport, ToControl, ToData } from "#link";
+import { FdLedger } from "#linux";
+import type { Log, LogHub } from "#log";
+import type { Mesh, MeshHandles } from "#mesh";
+import { type Metrics, newCells, type ThreadCells } from "#metrics";
+import { ListenError } from "#stream";
+import { Backoff, type Clock, type Rng } from "#system";
+import { THREAD_LIMITS } from "./limits.ts";
+import type { Opened } from "./opened.ts";
+import type { SpawnedThread, ThreadSpawner } from "./spawn.ts";
+
+/** What a data thread wants of the control side. */
+export type Wish = Extract<ToControl, { readonly tell: "want_cert" }>;
+
+export interface SlotDeps {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly rng: Rng;
+  readonly hub: LogHub;
+  readonly log: Log;
+  readonly mesh: Pick<Mesh, "lend" | "retract">;
+  readonly metrics: Metrics;
+  readonly spawn: ThreadSpawner;
+  readonly onWish: (wish: Wish) => void;
+  /** What has to be open, also on a replacement. */
+  readonly instances: ReadonlyMap<number, Opened>;
+  readonly isStarted: () => boolean;
+  /** A thread has died; whether it is to be replaced. */
+  readonly onDeath: (reason: string) => boolean;
+}
+
+/** One thread, from its birth to its death. */
+interface Life {
+  readonly thread: SpawnedThread;
+  readonly handles: MeshHandles;
+  readonly cells: ThreadCells;
+  readonly ledger: FdLedger;
+  readonly bornMs: number;
+}
+
+/** The place of one data thread: whoever lives in it, now and after a death. */
+export class ThreadSlot {
+  #life: Life | undefined;
+  readonly #backoff: Backoff;
+  /** Who waits until this thread, or the one after it, has opened an instance. */
+  readonly #opening = new Map<number, PromiseWithResolvers<void>>();
+  readonly #closing = new Map<number, PromiseWithResolvers<void>>();
+  readonly #listing = new Map<number, PromiseWithResolvers<readonly InstanceReport[]>>();
+  #lastListing = 0;
+  #draining: PromiseWithResolvers<void> | undefined;
+  #isStopped = false;
+
+  constructor(private readonly index: number, private readonly deps: SlotDeps) {
+    this.#backoff = new Backoff(
+      { firstMs: THREAD_LIMITS.restartFirstMs, maxMs: THREAD_LIMITS.restartMaxMs },
+      deps.rng,
+    );
+    this.#begin();
+  }
+
+  tell(word: ToData): void {
+    this.#life?.thread.port.post(word);
+  }
+
+  /** Resolves when the thread has it open, be it after a death or two; rejects with a ListenError. */
+  open(instance: Opened): Promise<void> {
+    const answer = Promise.withResolvers<void>();
+    this.#opening.set(instance.id, answer);
+    if (this.#life !== undefined) this.#order(this.#life, instance);
+    return answer.promise;
+  }
+
+  /** Resolves when nothing of it is left here. */
+  async close(id: number, deadlineMs: number): Promise<void> {
+    // Nobody shall wait for what will not be.
+    this.#settle(this.#opening, id);
+    if (this.#life === undefined) return;
+    const answer = Promise.withResolvers<void>();
+    this.#closing.set(id, answer);
+    this.tell({ tell: "close", instance: id, deadlineMs });
+    await answer.promise;
+  }
+
+  /** Resolves when the thread has drained or died, at the latest a moment after the deadline. */
+  async drain(deadlineMs: number): Promise<void> {
+    if (this.#life === undefined) return;
+    const answer = this.#draining = Promise.withResolvers<void>();
+    this.tell({ tell: "drain", deadlineMs });
+    const giveUp = this.deps.clock.after(deadlineMs + THREAD_LIMITS.drainSlackMs, () => {
+      this.deps.log.error?.("a data thread does not end its drain", { thread: this.index });
+      answer.resolve();
+    });
+    await answer.promise;
+    giveUp.cancel();
+  }
+
+  async report(): Promise<readonly InstanceReport[]> {
+    if (this.#life === undefined) return [];
+    const id = ++this.#lastListing;
+    const answer = Promise.withResolvers<readonly InstanceReport[]>();
+    this.#listing.set(id, answer);
+    this.tell({ tell: "list_connections", id });
+    const giveUp = this.deps.clock.after(
+      THREAD_LIMITS.reportTimeoutMs,
+      () => answer.resolve([]),
+    );
+    const lists = await answer.promise;
+    giveUp.cancel();
+    this.#listing.delete(id);
+    return lists;
+  }
+
+  /** For good. */
+  stop(): void {
+    this.#isStopped = true;
+    this.#life?.thread.kill();
+    this.#life = undefined;
+  }
+
+  #begin(): void {
+    const { mesh, metrics, clock, config, hub, spawn, instances } = this.deps;
+    const ledger = new FdLedger();
+    const cells = newCells();
+    const handles = mesh.lend();
+    const thread = spawn({
+      index: this.index,
+      config,
+      mesh: handles,
+      cells,
+      ledger: ledger.buffer,
+    });
+    const life: Life = {
+      thread,
+      handles,
+      cells: metrics.attach(cells),
+      ledger,
+      bornMs: clock.monotonicMs(),
+    };
+    this.#life = life;
+    thread.onDeath = (reason) => this.#end(life, reason);
+    thread.port.onWord = (word) => this.#hear(life, word);
+    this.tell({ tell: "log_filter", filter: hub.filter });
+    // First, so that what is opened accepts at once.
+    if (this.deps.isStarted()) this.tell({ tell: "start" });
+    for (const instance of instances.values()) this.#order(life, instance);
+  }
+
+  #order(life: Life, instance: Opened): void {
+    try {
+      const spec = instance.specFor(life.ledger);
+      this.tell({ tell: "open", instance: instance.id, spec });
+    } catch (error) {
+      this.#onRefused(life, instance.id, error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+
+  #hear(life: Life, word: ToControl): void {
+    switch (word.tell) {
+      case "want_cert":
+        return this.deps.onWish(word);
+      case "opened":
+        return this.#settle(this.#opening, word.instance);
+      case "open_failed":
+        return this.#onRefused(
+          life,
+          word.instance,
+          new ListenError(word.code, word.errno, word.reason),
+        );
+      case "closed":
+        return this.#settle(this.#closing, word.instance);
+      case "drained":
+        return this.#draining?.resolve();
+      case "connections":
+        return this.#listing.get(word.id)?.resolve(word.instances);
+      case "log":
+        this.deps.hub.relay(word.text, word.linesCount);
+        return this.tell({ tell: "log_taken", linesCount: word.linesCount });
+      case "series": {
+        const slots = life.cells.learn(word);
+        if (slots.length > 0) this.tell({ tell: "series_freed", slots });
+        return;
+      }
+      case "dying":
+        return this.#end(life, word.reason);
+    }
+  }
+
+  /** Who asked for it hears why; what a predecessor had open is tried again. */
+  #onRefused(life: Life, id: number, error: Error): void {
+    const answer = this.#opening.get(id);
+    if (answer !== undefined) {
+      this.#opening.delete(id);
+      return answer.reject(error);
+    }
+    const instance = this.deps.instances.get(id);
+    if (instance === undefined) return;
+    this.deps.log.error?.("a new data thread cannot take over yet", {
+      thread: this.index,
+      error: error.message,
+      retry_ms: THREAD_LIMITS.reopenMs,
+    });
+    this.deps.clock.after(THREAD_LIMITS.reopenMs, () => {
+      if (this.#life === life && this.deps.instances.has(id)) this.#order(life, instance);
+    });
+  }
+
+  #end(life: Life, reason: string): void {
+    if (this.#life !== life) return;
+    this.#life = undefined;
+    const { clock, log } = this.deps;
+    life.thread.port.close();
+    life.thread.kill();
+    life.cells.detach();
+    for (const id of [...this.#closing.keys()]) this.#settle(this.#closing, id);
+    for (const answer of this.#listing.values()) answer.resolve([]);
+    this.#draining?.resolve();
+    void this.#bury(life);
+    log.error?.("bug: a data thread has died", { thread: this.index, error: reason });
+    if (!this.deps.onDeath(reason)) return;
+    if (clock.monotonicMs() - life.bornMs >= THREAD_LIMITS.soundAfterMs) this.#backoff.reset();
+    const restartMs = this.#backoff.nextMs();
+    clock.after(restartMs, () => {
+      if (this.#isStopped) return;
+      this.#begin();
+      log.warn?.("a new data thread takes over", { thread: this.index, waited_ms: restartMs });
+    });
+  }
+
+  /** Frees what the runtime does not: its place in the mesh and its raw file descriptors. */
+  async #bury({ ledger, handles }: Life): Promise<void> {
+    const { clock, log, mesh } = this.deps;
+    const untilMs = clock.monotonicMs() + THREAD_LIMITS.goneMaxMs;
+    while (ledger.isThreadAlive) {
+      if (clock.monotonicMs() > untilMs) {
+        // It may still use them: better lost than given to somebody else.
+        log.error?.("a dead data thread does not go", { thread: this.index });
+        return;
+      }
+      await clock.sleep(THREAD_LIMITS.goneCheckMs);
+    }
+    mesh.retract(handles);
+    const closedCount = ledger.closeAll();
+    log.debug?.("a dead data thread is gone", { thread: this.index, closedCount });
+  }
+
+  #settle(waiting: Map<number, PromiseWithResolvers<void>>, id: number): void {
+    waiting.get(id)?.resolve();
+    waiting.delete(id);
+  }
+}

@@ -1,0 +1,144 @@
+import type { InstanceReport, InstanceSpec, Port, ToControl, ToData } from "#link";
+import type { Log } from "#log";
+import type { MeshView } from "#mesh";
+import type { Metrics } from "#metrics";
+import { type Kernel, ListenError } from "#stream";
+import type { Clock, Rng } from "#system";
+import type { Tls } from "#tls";
+import { Bundles } from "./bundles.ts";
+import { type InstanceOptions, ProxyInstance } from "./instance.ts";
+
+/** What an instance stands on; disposed when the instance is gone. */
+export interface Ground extends Disposable {
+  readonly kernel: Kernel;
+  readonly options: InstanceOptions;
+}
+
+export interface DataThreadDeps {
+  readonly port: Port<ToControl, ToData>;
+  readonly view: MeshView;
+  readonly clock: Clock;
+  readonly rng: Rng;
+  readonly metrics: Metrics;
+  readonly tls: Tls;
+  readonly scope: (name: string) => Log;
+  /** Owns the file descriptors of `spec` from the call on. May throw a ListenError. */
+  readonly groundOf: (spec: InstanceSpec) => Ground;
+  readonly log: {
+    /** Everything that was said so far is on its way to control when this returns. */
+    flush(): void;
+    taken(linesCount: number): void;
+    setFilter(filter: string): void;
+  };
+}
+
+interface Open {
+  readonly instance: ProxyInstance;
+  readonly ground: Ground;
+}
+
+/** The data side on one thread: any number of proxy instances, and the certificates that they share. */
+export class DataThread {
+  readonly #bundles: Bundles;
+  readonly #open = new Map<number, Open>();
+  #started = false;
+
+  constructor(private readonly deps: DataThreadDeps) {
+    const { port } = deps;
+    this.#bundles = new Bundles((identity) => port.post({ tell: "want_cert", identity }));
+    port.onWord = (word) => this.#hear(word);
+  }
+
+  #hear(word: ToData): void {
+    const { port, log, metrics } = this.deps;
+    switch (word.tell) {
+      case "mesh": {
+        const mayRevoke = word.policiesChanged || word.workloadsChanged;
+        for (const { instance } of this.#open.values()) instance.recheck(mayRevoke);
+        return;
+      }
+      case "cert":
+        return this.#bundles.store(word.bundle);
+      case "cert_failed":
+        return this.#bundles.failed(word.identity, word.reason);
+      case "open":
+        return this.#openInstance(word.instance, word.spec);
+      case "start":
+        this.#started = true;
+        for (const { instance } of this.#open.values()) instance.start();
+        return;
+      case "close":
+        void this.#close(word.instance, word.deadlineMs);
+        return;
+      case "drain":
+        void this.#drain(word.deadlineMs);
+        return;
+      case "list_connections":
+        return port.post({ tell: "connections", id: word.id, instances: this.#reports() });
+      case "log_filter":
+        return log.setFilter(word.filter);
+      case "log_taken":
+        return log.taken(word.linesCount);
+      case "series_freed":
+        return metrics.freed(word.slots);
+      case "sweep_series":
+        return metrics.sweep();
+    }
+  }
+
+  #openInstance(id: number, spec: InstanceSpec): void {
+    const { port } = this.deps;
+    let ground: Ground | undefined;
+    try {
+      ground = this.deps.groundOf(spec);
+      const { kernel, options } = ground;
+      const instance = new ProxyInstance(options, {
+        ...this.deps,
+        kernel,
+        bundles: this.#bundles,
+      });
+      this.#open.set(id, { instance, ground });
+      if (this.#started) instance.start();
+    } catch (error) {
+      ground?.[Symbol.dispose]();
+      if (!(error instanceof ListenError)) throw error;
+      const { code, errno, message: reason } = error;
+      return port.post({ tell: "open_failed", instance: id, code, errno, reason });
+    }
+    port.post({ tell: "opened", instance: id });
+  }
+
+  async #close(id: number, deadlineMs: number): Promise<void> {
+    const open = this.#open.get(id);
+    if (open !== undefined) {
+      await open.instance.drain(deadlineMs);
+      this.#forget(id, open);
+    }
+    this.deps.port.post({ tell: "closed", instance: id });
+  }
+
+  /** The last instance of an identity takes the certificate along. */
+  #forget(id: number, { instance, ground }: Open): void {
+    if (!this.#open.delete(id)) return;
+    ground[Symbol.dispose]();
+    const { identity } = instance;
+    if (identity === undefined) return;
+    const isShared = this.#open.values().some((other) => other.instance.identity === identity);
+    if (!isShared) this.#bundles.forget(identity);
+  }
+
+  async #drain(deadlineMs: number): Promise<void> {
+    await Promise.all(
+      Array.from(this.#open, async ([id, open]) => {
+        await open.instance.drain(deadlineMs);
+        this.#forget(id, open);
+      }),
+    );
+    this.deps.log.flush();
+    this.deps.port.post({ tell: "drained" });
+  }
+
+  #reports(): InstanceReport[] {
+    return Array.from(this.#open, ([id, { instance }]) => ({ instance: id, ...instance.report }));
+  }
+}
