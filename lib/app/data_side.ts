@@ -39,7 +39,7 @@ export function startDataSide(
     filter: config.logFilter,
     format: config.logFormat,
     send: (text, linesCount) => port.post({ tell: "log", text, linesCount }),
-    defer: (flush) => clock.after(LOG_LIMITS.relayDelayMs, flush, { background: true }),
+    defer: gathering(clock),
   });
   new DataThread({
     port,
@@ -60,6 +60,20 @@ export function startDataSide(
     },
   });
   return log;
+}
+
+/** The first line of a while goes at once, what follows in batches. */
+function gathering(clock: Clock): (flush: () => void) => void {
+  let lastMs = -Infinity;
+  return (flush) => {
+    const waitMs = lastMs + LOG_LIMITS.relayDelayMs - clock.monotonicMs();
+    const act = () => {
+      lastMs = clock.monotonicMs();
+      flush();
+    };
+    if (waitMs <= 0) queueMicrotask(act);
+    else clock.after(waitMs, act, { background: true });
+  };
 }
 
 /** The kernel in the instance's namespace. Descriptors that nobody has taken over are closed with it. */

@@ -23,7 +23,7 @@ export class ThreadsLost extends Error {
 }
 
 /** All data threads, as control sees them: one to talk to, whoever of them has died lately. */
-export class DataThreads implements Disposable {
+export class DataThreads implements AsyncDisposable {
   readonly count: number;
   /** Rejects with a ThreadsLost when threads die faster than they can be replaced; never resolves. */
   readonly lost: Promise<never>;
@@ -100,9 +100,11 @@ export class DataThreads implements Disposable {
     return (await Promise.all(this.#slots.map((slot) => slot.report()))).flat();
   }
 
-  [Symbol.dispose](): void {
+  /** Ends all threads as they are; resolves when nothing of theirs is open any more. */
+  async [Symbol.asyncDispose](): Promise<void> {
     this.#isDraining = true;
-    for (const slot of this.#slots) slot.stop();
+    for (const instance of this.#instances.values()) instance.close();
+    await Promise.all(this.#slots.map((slot) => slot.stop()));
   }
 
   async #close(instance: Opened, deadlineMs: number): Promise<void> {

@@ -5,4 +5,6 @@
  *
  * @module
  */
+export { DataThreads, type DataThreadsDeps, type OpenInstance } from "./data_threads.ts";
 export { runProxy } from "./run_proxy.ts";
+export { type SpawnedThread, type ThreadSpawner, workerSpawner } from "./spawn.ts";

@@ -85,7 +85,7 @@ async function run(
 
   const scope = (name: string) => hub.scope(name);
   await using control = await Control.create(config, { clock, rng: realRng, metrics, scope });
-  using threads = startThreads(config, { clock, hub, metrics, control });
+  await using threads = startThreads(config, { clock, hub, metrics, control });
   declareMetrics(metrics, config, threads.count);
   const servers = await startServers(config, {
     clock,

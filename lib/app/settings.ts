@@ -104,7 +104,8 @@ function listenersOf(
     : requireOriginalSource
     ? "required"
     : "off";
-  const base = { transparent, ...mark } as const;
+  const reusePort = spec.kind === "pod" && config.inpodPortReuse;
+  const base = { transparent, reusePort, ...mark } as const;
   const captured = (component: Component, port: number): ListenOptions => ({
     ...base,
     ...keepalive,

@@ -112,10 +112,14 @@ export class ThreadSlot {
   }
 
   /** For good. */
-  stop(): void {
+  async stop(): Promise<void> {
     this.#isStopped = true;
-    this.#life?.thread.kill();
+    const life = this.#life;
     this.#life = undefined;
+    if (life === undefined) return;
+    life.thread.port.close();
+    life.thread.kill();
+    await this.#bury(life);
   }
 
   #begin(): void {
@@ -223,7 +227,7 @@ export class ThreadSlot {
     clock.after(restartMs, () => {
       if (this.#isStopped) return;
       this.#begin();
-      log.warn?.("a new data thread takes over", { thread: this.index, waited_ms: restartMs });
+      log.warn?.("another data thread is started", { thread: this.index, waited_ms: restartMs });
     });
   }
 

@@ -143,7 +143,8 @@ Deno.test("a method other than CONNECT is answered 400, and the connection goes 
     ok((await peer.of(TYPE.headers, 3))?.payload.includes(0x88));
     stream.abort();
     await stream.closed;
-    match(server.output, /warn\taccess\tconnection failed\t.*error="cannot serve method \\"GET\\"/);
+    const line = /warn\taccess\tconnection failed\t.*error="cannot serve method \\"GET\\"/;
+    await until("its line", () => line.test(server.output), () => server.output);
   }));
 
 Deno.test("a peer of another trust domain is cut off at its handshake", () =>

@@ -1,7 +1,7 @@
 /** Calls to the proxies' own ports, from pods and from outside: none goes round in circles or gets anything out (16.2). */
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
 import { testAsRoot } from "../support/needs.ts";
-import type { Host } from "../support/netns.ts";
+import { type Host, until } from "../support/netns.ts";
 import { A, app, B, deno, Node, OUTSIDE_TO_B, PROGRAMS, VIP_B } from "../support/node.ts";
 
 const PORTS = [15001, 15006, 15008, 15080, 15000, 15020, 15021];
@@ -68,9 +68,8 @@ testAsRoot(
     // The connection is made with our proxy on the client's side, which is there.
     ok(["reset", "eof"].includes(String(later["ended"])), JSON.stringify(later));
     ok(performance.now() - startMs < 5_000, "and it says so soon");
-    match(
-      node.proxyA.output(),
-      /error\taccess\tconnection complete\t.*error="io error: cannot dial 10\.9\.0\.2:15008: connection refused/,
-    );
+    const line =
+      /error\taccess\tconnection complete\t.*error="io error: cannot dial 10\.9\.0\.2:15008: connection refused/;
+    await until("its line", () => line.test(node.proxyA.output()), () => node.proxyA.output());
   },
 );

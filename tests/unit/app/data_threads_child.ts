@@ -1,0 +1,379 @@
+/**
+ * Data threads of the real kind, on real sockets. Their file descriptors are counted, and parallel tests share a process, so
+ * data_threads_test.ts runs these in one of their own.
+ */
+import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
+import { DataThreads, type ThreadSpawner, workerSpawner } from "#app";
+import { createLogHub, type LogHub } from "#log";
+import { createMesh } from "#mesh";
+import { Metrics } from "#metrics";
+import { realClock, realRng } from "#system";
+import { doublingServer, readExactly, socksConnect } from "../../support/proxy_process.ts";
+import { until } from "../../support/netns.ts";
+import { configOf } from "../config/support.ts";
+import { workload } from "../mesh/builders.ts";
+
+const INFO = { name: "web-1", namespace: "shop", serviceAccount: "web" };
+const MORTAL = new URL("./mortal_worker.ts", import.meta.url);
+const ENV = { ZTUNNEL_BIND_ADDRESS: "127.71.1.1", UNSTABLE_ENABLE_SOCKS5: "true" };
+const APP = { ip: "127.71.1.9", port: 8080 };
+
+interface WorldOptions {
+  readonly count?: number;
+  readonly spawn?: ThreadSpawner;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Control's half of the link, with a mesh of one workload and one application. */
+class World implements AsyncDisposable {
+  readonly metrics = new Metrics({ nowMs: () => realClock.monotonicMs() });
+  readonly mesh = createMesh({});
+  readonly threads: DataThreads;
+  readonly hub: LogHub;
+  readonly orders = new BroadcastChannel("mortal");
+  log = "";
+
+  constructor({ count = 2, spawn = workerSpawner(MORTAL), env = {} }: WorldOptions = {}) {
+    const hub = this.hub = createLogHub({
+      write: (bytes) => this.log += new TextDecoder().decode(bytes),
+      nowMs: () => realClock.nowMs(),
+      filter: "info",
+      format: "plain",
+    });
+    const { writer } = this.mesh;
+    writer.upsertWorkload(workload("web-1", {
+      namespace: "shop",
+      serviceAccount: "web",
+      workloadIps: ["127.71.1.1" as never],
+    }));
+    writer.upsertWorkload(workload("app-1", {
+      namespace: "shop",
+      serviceAccount: "app",
+      workloadIps: [APP.ip as never],
+      protocol: "TCP",
+    }));
+    writer.commit();
+    this.threads = new DataThreads({
+      config: configOf({ env: { ...ENV, ...env } }),
+      count,
+      spawn,
+      clock: realClock,
+      rng: realRng,
+      hub,
+      log: hub.scope("ztunnel::app"),
+      mesh: this.mesh,
+      metrics: this.metrics,
+      onWish: ({ identity }) =>
+        this.threads.tell({ tell: "cert_failed", identity, reason: "no CA in this test" }),
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.orders.close();
+    await this.threads[Symbol.asyncDispose]();
+  }
+
+  order(thread: number, how: "die" | "hang"): void {
+    this.orders.postMessage({ thread: `data-${thread}`, how });
+  }
+
+  async dies(thread: number): Promise<void> {
+    const before = this.deathsCount;
+    // Who answers listens for orders too.
+    await this.threads.report();
+    this.order(thread, "die");
+    await until("the thread has died", () => this.deathsCount > before, () => this.log);
+  }
+
+  get deathsCount(): number {
+    return this.log.split("a data thread has died").length - 1;
+  }
+
+  /** There are as many threads as before `count` deaths, and all of them serve. */
+  async isReplaced(count: number): Promise<boolean> {
+    if (this.log.split("another data thread is started").length - 1 < count) return false;
+    return (await this.threads.report()).length === this.threads.count;
+  }
+
+  async sum(sample: string): Promise<number> {
+    let text = "";
+    for await (const piece of this.metrics.expose("openmetrics", () => Promise.resolve())) {
+      text += piece;
+    }
+    return text.split("\n").filter((line) => line.startsWith(`${sample}{`))
+      .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" "))), 0);
+  }
+
+  /** Live connections of each thread. */
+  async spread(): Promise<number[]> {
+    return (await this.threads.report()).map(({ connections }) => connections.outbound.length);
+  }
+}
+
+async function ask(connection: Deno.TcpConn): Promise<void> {
+  await connection.write(Uint8Array.of(7));
+  deepStrictEqual([...await readExactly(connection, 2)], [7, 7]);
+}
+
+async function connectAll(count: number): Promise<Deno.TcpConn[]> {
+  const connections = [];
+  for (let each = 0; each < count; each++) {
+    const connection = await socksConnect("127.71.1.1", APP.ip, APP.port);
+    await ask(connection);
+    connections.push(connection);
+  }
+  return connections;
+}
+
+function closeAll(connections: readonly Deno.TcpConn[]): void {
+  for (const connection of connections) connection.close();
+}
+
+/** What is open, sockets of the runtime's own left out. */
+function openFds(): string[] {
+  const open: string[] = [];
+  for (const { name } of Deno.readDirSync("/proc/self/fd")) {
+    try {
+      open.push(`${name} ${Deno.readLinkSync(`/proc/self/fd/${name}`)}`);
+    } catch {
+      // The listing's own.
+    }
+  }
+  return open;
+}
+
+async function untilFdsAre(count: number): Promise<void> {
+  await until(
+    `${count} descriptors are open`,
+    () => openFds().length <= count,
+    () => openFds().join("\n"),
+  );
+}
+
+function test(name: string, body: () => Promise<void>): void {
+  Deno.test({ name, sanitizeOps: false, sanitizeResources: false }, body);
+}
+
+test("a thread that dies takes its own connections along and nothing else", async () => {
+  await using _app = doublingServer(APP.ip, APP.port);
+  await using world = new World();
+  await world.threads.open({ kind: "dedicated", info: INFO });
+  world.threads.start();
+  // Once round, so that what stays open for good is open.
+  closeAll(await connectAll(4));
+  await until("nothing is live", async () => (await world.spread()).join() === "0,0");
+  const fdsCount = openFds().length;
+
+  const connections = await connectAll(40);
+  const [first, second] = await world.spread();
+  strictEqual(first! + second!, 40);
+  ok(first! > 0 && second! > 0, `one thread got all of ${first} and ${second}`);
+  await world.dies(0);
+  match(
+    world.log,
+    /error\tapp\tbug: a data thread has died\tthread=0 error="Error: the test wants/,
+  );
+  match(world.log, /mortal_worker\.ts:\d+/, "with its place");
+
+  const outcomes = await Promise.allSettled(connections.map(ask));
+  strictEqual(outcomes.filter(({ status }) => status === "fulfilled").length, second);
+  // While there is one thread, and when there are two again.
+  closeAll(await connectAll(20));
+  await until("it is replaced", () => world.isReplaced(1), () => world.log);
+  closeAll(connections);
+  closeAll(await connectAll(20));
+  strictEqual(await world.sum("istio_tcp_connections_opened_total"), 84);
+  // One byte each, and one more on those that lived on.
+  strictEqual(await world.sum("istio_tcp_received_bytes_total"), 84 + second!);
+  await until("nothing is live", async () => (await world.spread()).join() === "0,0");
+  strictEqual(await world.sum("istio_tcp_sockets_open"), 0, "what a dead thread had open is not");
+  strictEqual(await world.sum("istio_tcp_connections_closed_total"), 84 - first!);
+  await untilFdsAre(fdsCount);
+});
+
+test("a dead thread's dial under way, its epoll and what it was lent are closed", async () => {
+  await using world = new World({ count: 1 });
+  const idle = openFds().length;
+  const instance = await world.threads.open({ kind: "dedicated", info: INFO });
+  world.threads.start();
+  // A listener whose queue is full answers no SYN: the dial hangs.
+  const full = await hangingPort();
+  const stuck = await Promise.all([1, 2, 3].map(async () => {
+    const connection = await Deno.connect({ hostname: "127.71.1.1", port: 15080 });
+    await connection.write(
+      Uint8Array.of(5, 1, 0, 5, 1, 0, 1, 127, 71, 1, 9, full.port >> 8, full.port & 255),
+    );
+    return connection;
+  }));
+  await until("dials hang", async () => (await world.spread())[0] === 3);
+  const pollers = () => openFds().filter((each) => /eventpoll|eventfd/.test(each));
+  const before = pollers().length;
+  await world.dies(0);
+  await until("it is replaced", () => world.isReplaced(1), () => world.log);
+  closeAll(stuck);
+  full.close();
+  // The runtime has some of its own on every thread.
+  await until("epoll and bell are closed", () => pollers().length === before - 2);
+  await instance.close(0);
+  await world.threads[Symbol.asyncDispose]();
+  await untilFdsAre(idle);
+});
+
+/** A port on the application's address from which no answer comes. */
+async function hangingPort(): Promise<{ readonly port: number; close(): void }> {
+  const { tcpSocket, bindTo, localAddressOf, closeFd } = await import(
+    "../../../lib/linux/socket.ts"
+  );
+  const { c } = await import("../../../lib/linux/libc.ts");
+  const fd = tcpSocket(4);
+  bindTo(fd, { ip: APP.ip as never, port: 0 });
+  c.listen(fd, 0);
+  const { port } = localAddressOf(fd);
+  const filler = await Deno.connect({ hostname: APP.ip, port });
+  return {
+    port,
+    close: () => {
+      filler.close();
+      closeFd(fd);
+    },
+  };
+}
+
+test("listeners of their own: a dead thread's swallows nobody, and closing frees the ports", async () => {
+  await using _app = doublingServer(APP.ip, APP.port);
+  await using world = new World();
+  const instance = await world.threads.open({ kind: "pod", info: INFO });
+  world.threads.start();
+  const connections = await connectAll(40);
+  const [first, second] = await world.spread();
+  ok(first! > 0 && second! > 0, `one thread got all of ${first} and ${second}`);
+  await world.dies(1);
+  closeAll(await connectAll(30));
+  await until("it is replaced", () => world.isReplaced(1), () => world.log);
+  const later = await connectAll(40);
+  const [, replaced] = await world.spread();
+  ok(replaced! > 0, "the replacement accepts too");
+  closeAll(connections);
+  await instance.close(0);
+  for (const connection of later) await rejects(ask(connection));
+  closeAll(later);
+  for (const port of [15001, 15006, 15008, 15080]) {
+    Deno.listen({ hostname: "127.71.1.1", port }).close();
+  }
+});
+
+test("a busy port fails the opening on all threads, and leaves nothing behind", async () => {
+  for (const kind of ["dedicated", "pod"] as const) {
+    await using world = new World();
+    const taken = Deno.listen({ hostname: "127.71.1.1", port: 15001 });
+    await rejects(world.threads.open({ kind, info: INFO }), {
+      name: "ListenError",
+      code: "EADDRINUSE",
+      message: /127\.71\.1\.1:15001/,
+    });
+    taken.close();
+    for (const port of [15001, 15006, 15008, 15080]) {
+      Deno.listen({ hostname: "127.71.1.1", port }).close();
+    }
+    await world.threads.open({ kind, info: INFO });
+  }
+});
+
+test("what a thread is lent to work in a namespace is closed with the instance, and when it dies", async () => {
+  await using world = new World();
+  using file = await Deno.open("/proc/self/ns/net");
+  const mine = openFds().find((each) => each.includes("net:["))!;
+  const netnsFd = Number(mine.split(" ")[0]);
+  const lent = () => openFds().filter((each) => each.includes("net:[")).length;
+  strictEqual(lent(), 1);
+  const instance = await world.threads.open({ kind: "pod", info: INFO }, { netnsFd });
+  ok(lent() >= 3, "one for each thread");
+  await world.dies(0);
+  await until("it is replaced", () => world.isReplaced(1), () => world.log);
+  await instance.close(0);
+  // Each thread remembers its own namespace once it has been in another.
+  await until("all are closed", () => lent() <= 3, () => openFds().join("\n"));
+  await world.threads[Symbol.asyncDispose]();
+  ok(file !== undefined);
+});
+
+test("five deaths in a minute are told, and no sixth thread is tried", async () => {
+  let spawnedCount = 0;
+  const spawn = workerSpawner(MORTAL);
+  await using world = new World({
+    count: 1,
+    spawn: (boot) => {
+      spawnedCount++;
+      return spawn(boot);
+    },
+  });
+  await world.threads.open({ kind: "dedicated", info: INFO });
+  const lost = rejects(world.threads.lost, {
+    name: "ThreadsLost",
+    message: /5 data threads have died in 60 s; .*wants this thread dead/,
+  });
+  for (let death = 1; death <= 5; death++) {
+    await world.dies(0);
+    if (death < 5) {
+      await until("it is replaced", () => world.isReplaced(death), () => world.log);
+    }
+  }
+  await lost;
+  await new Promise((resolve) => setTimeout(resolve, 2_000));
+  strictEqual(spawnedCount, 5);
+});
+
+test("a thread whose program cannot be loaded counts as dead, and says why", async () => {
+  await using world = new World({
+    count: 1,
+    spawn: workerSpawner(new URL("./no_such_worker.ts", import.meta.url)),
+  });
+  const opening = world.threads.open({ kind: "dedicated", info: INFO });
+  opening.catch(() => {});
+  await rejects(world.threads.lost, { message: /no_such_worker/ });
+});
+
+test("all threads drain at once, and one that hangs is not waited for", async () => {
+  await using _app = doublingServer(APP.ip, APP.port);
+  await using world = new World();
+  await world.threads.open({ kind: "dedicated", info: INFO });
+  world.threads.start();
+  const connections = await connectAll(40);
+  let startMs = performance.now();
+  world.order(0, "hang");
+  await world.threads.drain(1_000);
+  const tookMs = performance.now() - startMs;
+  ok(tookMs > 2_900 && tookMs < 4_500, `took ${tookMs} ms`);
+  match(world.log, /a data thread does not end its drain\tthread=0/);
+  strictEqual(world.log.split("connection closed due to connection drain").length > 1, true);
+  await rejects(
+    Deno.connect({ hostname: "127.71.1.1", port: 15080 }).then(ask),
+    "no thread accepts",
+  );
+  startMs = performance.now();
+  closeAll(connections);
+});
+
+test("a change of the log's levels reaches every thread, and one that comes later", async () => {
+  await using _app = doublingServer(APP.ip, APP.port);
+  await using world = new World();
+  await world.threads.open({ kind: "dedicated", info: INFO });
+  world.threads.start();
+  closeAll(await connectAll(20));
+  await until(
+    "20 lines",
+    () => world.log.split("connection complete").length === 21,
+    () => world.log,
+  );
+  ok(!world.log.includes("connection opened"));
+  world.hub.change("access=debug", false);
+  const openedCount = () => world.log.split("connection opened").length - 1;
+  closeAll(await connectAll(20));
+  await until("20 more", () => openedCount() === 20, () => world.log);
+  await world.dies(0);
+  await until("it is replaced", () => world.isReplaced(1), () => world.log);
+  const connections = await connectAll(40);
+  ok((await world.spread())[0]! > 0);
+  await until("40 more", () => openedCount() === 60, () => world.log);
+  closeAll(connections);
+});

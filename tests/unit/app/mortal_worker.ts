@@ -1,0 +1,18 @@
+/** A data thread of the product that dies, or hangs, when the test says so. */
+import "../../../lib/app/data_worker.ts";
+
+const HANG_MS = 5_000;
+
+const orders = new BroadcastChannel("mortal");
+orders.onmessage = ({ data }: MessageEvent<{ readonly thread: string; readonly how: string }>) => {
+  if (data.thread !== self.name) return;
+  if (data.how === "hang") {
+    // This runtime cannot stop a turn that does not end, so this one does.
+    const untilMs = performance.now() + HANG_MS;
+    while (performance.now() < untilMs);
+    return;
+  }
+  setTimeout(() => {
+    throw new Error("the test wants this thread dead");
+  }, 0);
+};
