@@ -4,7 +4,7 @@ import { Ip, SocketAddress } from "#values";
 import type { SocketWatch } from "./socket_watch.ts";
 import { C, c, errno } from "./libc.ts";
 import { CallError, describeErrno, errnoName } from "./errno.ts";
-import { handOverFd } from "./fd_ledger.ts";
+import { adoptFd, handOverFd } from "./fd_ledger.ts";
 import { inNetns } from "./netns.ts";
 import { duplicateFdOf } from "./runtime_handles.ts";
 import {
@@ -48,6 +48,7 @@ export function listen(
   try {
     const family = Ip.family(options.at.ip);
     if (fd >= 0) {
+      adoptFd(fd);
       return new TcpAcceptor(fd, localAddressOf(fd), isTransparent(fd, family), options, watch);
     }
     fd = netns === undefined ? tcpSocket(family) : inNetns(netns, () => tcpSocket(family));

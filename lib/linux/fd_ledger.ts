@@ -18,6 +18,8 @@ export class FdLedger {
   readonly #slots: Int32Array;
   /** Where to look first for an empty slot. */
   #next = 0;
+  /** Where this side's own entries are. */
+  readonly #slotOf = new Map<number, number>();
 
   constructor(readonly buffer: SharedArrayBuffer = newBuffer()) {
     this.#slots = new Int32Array(buffer);
@@ -33,8 +35,15 @@ export class FdLedger {
     for (let tries = 0; tries < ENTRIES_MAX; tries++) {
       const slot = 1 + this.#next;
       this.#next = (this.#next + 1) % ENTRIES_MAX;
-      if (Atomics.compareExchange(this.#slots, slot, 0, fd + 1) === 0) return;
+      if (Atomics.compareExchange(this.#slots, slot, 0, fd + 1) !== 0) continue;
+      this.#slotOf.set(fd, slot);
+      return;
     }
+  }
+
+  /** Whether this side has put it in. */
+  has(fd: number): boolean {
+    return this.#slotOf.has(fd);
   }
 
   /** A second descriptor of the same thing, which the thread is to close. Throws a CallError. */
@@ -46,17 +55,21 @@ export class FdLedger {
 
   /** Closes a descriptor that was lent to this thread. */
   static close(fd: number): void {
-    closeFd(fd);
+    handOverFd(fd);
+    c.close(fd);
   }
 
   /** Whether it was there; then it is the caller's alone. */
   take(fd: number): boolean {
-    // Newest first: most entries are dials, which end soon.
-    for (let back = 1; back <= ENTRIES_MAX; back++) {
-      const slot = 1 + (this.#next - back + ENTRIES_MAX) % ENTRIES_MAX;
-      if (Atomics.compareExchange(this.#slots, slot, fd + 1, 0) === fd + 1) return true;
-    }
+    const own = this.#slotOf.get(fd);
+    this.#slotOf.delete(fd);
+    if (own !== undefined) return this.#clear(own, fd);
+    for (let slot = 1; slot <= ENTRIES_MAX; slot++) if (this.#clear(slot, fd)) return true;
     return false;
+  }
+
+  #clear(slot: number, fd: number): boolean {
+    return Atomics.compareExchange(this.#slots, slot, fd + 1, 0) === fd + 1;
   }
 
   /** Whether the thread that adopted it still runs; false where it cannot be told. */
@@ -93,6 +106,11 @@ export function recordFd(fd: number): number {
   return fd;
 }
 
+/** One that was lent to this thread is its own from now on. */
+export function adoptFd(fd: number): void {
+  if (ofThread?.take(fd)) ofThread.add(fd);
+}
+
 /** The runtime takes it over, and closes it when this thread dies. */
 export function handOverFd(fd: number): number {
   ofThread?.take(fd);
@@ -106,8 +124,10 @@ export function duplicateFd(fd: number): number {
   return duplicate;
 }
 
+/** One that `recordFd` knows, or that nobody has recorded. */
 export function closeFd(fd: number): void {
-  handOverFd(fd);
+  // What control has taken out of a dying thread's ledger it closes itself.
+  if (ofThread?.has(fd) && !ofThread.take(fd)) return;
   c.close(fd);
 }
 

@@ -2,6 +2,7 @@ import { deepStrictEqual, doesNotThrow, strictEqual, throws } from "node:assert/
 import {
   blockingWriter,
   createLogHub,
+  createRelayedLogHub,
   display,
   type Fields,
   InvalidFilter,
@@ -294,4 +295,88 @@ Deno.test("blockingWriter() gives up on a pipe that nobody reads and starts the 
   room = 100;
   write(new TextEncoder().encode("next line\n"));
   strictEqual(text, "los\nnext line\n");
+});
+
+/** A data thread's hub and control's; what is sent waits until `deliver`. */
+function relayed() {
+  let text = "";
+  const sent: [string, number][] = [];
+  const options = { nowMs: () => 0, filter: "info", format: "plain" } as const;
+  const control = createLogHub({
+    ...options,
+    write: (bytes) => void (text += new TextDecoder().decode(bytes)),
+  });
+  const thread = createRelayedLogHub({
+    ...options,
+    send: (lines, linesCount) => void sent.push([lines, linesCount]),
+  });
+  const deliver = () => {
+    for (const [lines, linesCount] of sent.splice(0)) {
+      control.relay(lines, linesCount);
+      thread.taken(linesCount);
+    }
+    control.flush();
+    return text;
+  };
+  return { control, thread, sent, deliver };
+}
+
+Deno.test("a data thread's lines are written by control, whole and in order", async () => {
+  const { control, thread, sent, deliver } = relayed();
+  const log = thread.scope("access");
+  log.info?.("one");
+  log.info?.("two", { n: 2 });
+  log.debug?.("not said");
+  await Promise.resolve();
+  deepStrictEqual(sent.map(([, linesCount]) => linesCount), [2]);
+  control.scope("ztunnel").info?.("control's own");
+  strictEqual(
+    deliver().replaceAll(/^[^\t]+\t/gm, ""),
+    "info\tztunnel\tcontrol's own\t\ninfo\taccess\tone\t\ninfo\taccess\ttwo\tn=2\n",
+  );
+});
+
+Deno.test("a data thread whose lines nobody takes drops them, goes on, and tells how many", () => {
+  const { thread, sent, deliver } = relayed();
+  const log = thread.scope("access");
+  const say = (count: number) => {
+    for (let line = 0; line < count; line++) log.info?.("line");
+    thread.flush();
+  };
+  say(LOG_LIMITS.relayedLinesMax);
+  say(30);
+  say(12);
+  strictEqual(sent.reduce((sum, [, count]) => sum + count, 0), LOG_LIMITS.relayedLinesMax);
+  deliver();
+  say(1);
+  thread.flush();
+  const lines = deliver().split("\n").slice(LOG_LIMITS.relayedLinesMax);
+  deepStrictEqual(lines.map((line) => line.split("\t").slice(1).join(" ")), [
+    "info access line ",
+    "warn log log lines were lost, nobody took them lost=42",
+    "",
+  ]);
+});
+
+Deno.test("a filter that control prints is the same one on a thread, whatever was there before", () => {
+  const { control, thread } = relayed();
+  let toldCount = 0;
+  control.onChange = () => {
+    toldCount++;
+    thread.change(control.filter, true);
+  };
+  for (
+    const [clauses, reset] of [
+      ["access=debug", false],
+      ["off", false],
+      ["ztunnel::x=trace", true],
+      ["", true],
+    ] as const
+  ) {
+    control.change(clauses, reset);
+    strictEqual(thread.filter, control.filter);
+    const [here, there] = [control.scope("access"), thread.scope("access")];
+    deepStrictEqual([!here.info, !here.debug], [!there.info, !there.debug]);
+  }
+  strictEqual(toldCount, 4);
 });
