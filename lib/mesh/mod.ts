@@ -27,4 +27,3 @@ export type { HeapUse, ReleasePages } from "./heap.ts";
 export { MeshDump } from "./dump.ts";
 export { sameContent } from "./equal.ts";
 export type { Decoded } from "./wire_shared.ts";
-export { Wire } from "./wire.ts";

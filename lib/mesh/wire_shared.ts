@@ -1,7 +1,5 @@
 /** What workloads, services and policies on the wire have in common. */
-import type { GatewayAddress as WireGateway, Port as WirePort } from "#proto/workload_pb.ts";
 import { Cidr, Ip } from "#values";
-import type { GatewayAddress, PortMap } from "./types.ts";
 
 /** What a resource means, or why it means nothing that we could use: one sentence for whoever sent it. */
 export type Decoded<T> = { readonly value: T } | { readonly rejected: string };
@@ -61,28 +59,4 @@ export function cidrOf(bytes: Uint8Array, prefixLength: number, field: string): 
 /** Namespaces and the like become segments of names with `/` between them: with its own `/` it would be another name. */
 export function segment(text: string, field: string): string {
   return text.includes("/") ? reject(`${field} ${quoted(text)} contains "/"`) : text;
-}
-
-export function portMapOf(ports: readonly WirePort[]): PortMap {
-  const map = new Map<number, number>();
-  for (const { servicePort, targetPort } of ports) map.set(portOf(servicePort), portOf(targetPort));
-  return map;
-}
-
-export function gatewayOf(wire: WireGateway, field: string): GatewayAddress {
-  const hboneMtlsPort = portOf(wire.hboneMtlsPort);
-  const { destination } = wire;
-  switch (destination.case) {
-    case "address": {
-      const { network, address } = destination.value;
-      const ip = ipOf(address, `${field} address`);
-      return { destination: { kind: "address", network, ip }, hboneMtlsPort };
-    }
-    case "hostname": {
-      const { namespace, hostname } = destination.value;
-      return { destination: { kind: "hostname", namespace, hostname }, hboneMtlsPort };
-    }
-    case undefined:
-      return reject(`${field} without a destination`);
-  }
 }

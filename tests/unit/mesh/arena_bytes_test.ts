@@ -1,9 +1,10 @@
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
-import { attachMesh, createMesh, type MeshView, Wire } from "#mesh";
+import { attachMesh, createMesh, type MeshView } from "#mesh";
 import { AuthorizationSchema } from "#proto/authorization_pb.ts";
 import { AddressSchema } from "#proto/workload_pb.ts";
 import { seededRng } from "#system";
+import { Wire } from "../../support/mesh_oracle/wire.ts";
 import { ip } from "./builders.ts";
 
 type AddressInit = MessageInitShape<typeof AddressSchema>;

@@ -15,18 +15,17 @@ import type {
   RoutingPreference,
   Service,
   WeightedWaypoint,
-} from "./types.ts";
+} from "#mesh";
 import {
   cidrOf,
   type Decoded,
   decoded,
-  gatewayOf,
   ipOf,
   named,
-  portMapOf,
   reject,
   segment,
-} from "./wire_shared.ts";
+} from "../../../lib/mesh/wire_shared.ts";
+import { gatewayOf, portMapOf } from "./wire_common.ts";
 
 const MODES: Readonly<Record<number, LoadBalancer["mode"]>> = {
   [LoadBalancing_Mode.UNSPECIFIED_MODE]: "Standard",

@@ -15,19 +15,18 @@ import type {
   Protocol,
   ServiceKey,
   Workload,
-} from "./types.ts";
+} from "#mesh";
 import {
   type Decoded,
   decoded,
-  gatewayOf,
   ipOf,
   named,
-  portMapOf,
   portOf,
   quoted,
   reject,
   segment,
-} from "./wire_shared.ts";
+} from "../../../lib/mesh/wire_shared.ts";
+import { gatewayOf, portMapOf } from "./wire_common.ts";
 
 const NO_PLACE: Locality = { region: "", zone: "", subzone: "" };
 

@@ -7,8 +7,8 @@ import {
   type StringMatch as WireStringMatch,
 } from "#proto/authorization_pb.ts";
 import type { Cidr } from "#values";
-import type { Policy, PolicyMatch, StringMatch } from "./types.ts";
-import { cidrOf, type Decoded, decoded, named, reject } from "./wire_shared.ts";
+import type { Policy, PolicyMatch, StringMatch } from "#mesh";
+import { cidrOf, type Decoded, decoded, named, reject } from "../../../lib/mesh/wire_shared.ts";
 
 const SCOPES: Readonly<Record<number, Policy["scope"]>> = {
   [Scope.GLOBAL]: "Global",
