@@ -17,8 +17,14 @@ export interface SpawnedThread {
 
 export type ThreadSpawner = (boot: ThreadBoot) => SpawnedThread;
 
+/** In the tree it lies beside this file. In a bundle everything is at the top, but the Worker keeps its place below. */
+const ENTRY = new URL(
+  import.meta.url.endsWith(".ts") ? "./data_worker.ts" : "./lib/app/data_worker.js",
+  import.meta.url,
+);
+
 /** A Worker of `entry`. */
-export function workerSpawner(entry = new URL("./data_worker.ts", import.meta.url)): ThreadSpawner {
+export function workerSpawner(entry = ENTRY): ThreadSpawner {
   return (boot) => {
     const worker = new Worker(entry, { type: "module", name: `data-${boot.index}` });
     const thread: SpawnedThread = {

@@ -133,10 +133,12 @@ export class ProxyProcess {
 
 function inherited(): Record<string, string> {
   const names = ["PATH", "HOME", "DENO_DIR"];
-  return Object.fromEntries(names.flatMap((name) => {
+  const found = names.flatMap((name) => {
     const value = Deno.env.get(name);
     return value === undefined ? [] : [[name, value]];
-  }));
+  });
+  // The runtime's own question to its makers, through whatever HTTP proxy the environment names.
+  return { ...Object.fromEntries(found), DENO_NO_UPDATE_CHECK: "1" };
 }
 
 /** A connection through the proxy's SOCKS5 port to an address or a name. */
