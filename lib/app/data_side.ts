@@ -15,7 +15,7 @@ import { instanceOptions } from "./settings.ts";
 
 /** What a data thread is born with: the first message of its Worker. Plain data and shared memory. */
 export interface ThreadBoot {
-  /** For people: thread 0 is the first. */
+  /** From 0. */
   readonly index: number;
   readonly config: Config;
   readonly mesh: MeshHandles;
@@ -52,6 +52,7 @@ export function startDataSide(
     }),
     tls: createTls(clock, { allowTls12: config.tls12Enabled }),
     scope: (name) => log.scope(name),
+    isSpokesman: boot.index === 0,
     groundOf: (spec) => groundOf(config, spec, clock),
     log: {
       flush: () => log.flush(),

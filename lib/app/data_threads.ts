@@ -5,7 +5,8 @@ import { type InstanceOrder, Opened } from "./opened.ts";
 import { instanceOptions } from "./settings.ts";
 import { type SlotDeps, ThreadSlot } from "./thread_slot.ts";
 
-export interface DataThreadsDeps extends Omit<SlotDeps, "instances" | "isStarted" | "onDeath"> {
+export interface DataThreadsDeps
+  extends Omit<SlotDeps, "instances" | "isStarted" | "onDeath" | "isReplaced"> {
   /** How many. */
   readonly count: number;
 }
@@ -46,6 +47,8 @@ export class DataThreads implements AsyncDisposable {
       instances: this.#instances,
       isStarted: () => this.#started,
       onDeath: (reason) => this.#onDeath(reason),
+      // Whoever is leaving needs no successor.
+      isReplaced: () => !this.#isDraining && this.#deathsMs.length < THREAD_LIMITS.deathsMax,
     };
     this.#slots = Array.from({ length: count }, (_, index) => new ThreadSlot(index, slotDeps));
     metrics.onExpose = () => this.tell({ tell: "sweep_series" });
@@ -113,18 +116,15 @@ export class DataThreads implements AsyncDisposable {
     await Promise.all(this.#slots.map((slot) => slot.close(instance.id, deadlineMs)));
   }
 
-  #onDeath(reason: string): boolean {
-    // Whoever is leaving needs no successor.
-    if (this.#isDraining) return false;
+  #onDeath(reason: string): void {
     const nowMs = this.deps.clock.monotonicMs();
     const { deathsMax, deathsWindowMs } = THREAD_LIMITS;
     this.#deathsMs = [...this.#deathsMs.filter((each) => nowMs - each < deathsWindowMs), nowMs];
-    if (this.#deathsMs.length < deathsMax) return true;
+    if (this.#isDraining || this.#deathsMs.length < deathsMax) return;
     this.#lost.reject(
       new ThreadsLost(
         `${deathsMax} data threads have died in ${deathsWindowMs / 1_000} s; the last: ${reason}`,
       ),
     );
-    return false;
   }
 }

@@ -11,7 +11,7 @@ import { DataThreads } from "./data_threads.ts";
 import { declareMetrics, describeProcess } from "./process_facts.ts";
 import { startServers } from "./servers.ts";
 import { Shutdown } from "./shutdown.ts";
-import { inlineSpawner, workerSpawner } from "./spawn.ts";
+import { workerSpawner } from "./spawn.ts";
 import { surviveStrayErrors, textOf } from "./stray_errors.ts";
 
 const FAKE_CA_WARNING =
@@ -85,7 +85,7 @@ async function run(
 
   const scope = (name: string) => hub.scope(name);
   await using control = await Control.create(config, { clock, rng: realRng, metrics, scope });
-  await using threads = startThreads(config, { clock, hub, metrics, control });
+  await using threads = await startThreads(config, { clock, hub, metrics, control });
   declareMetrics(metrics, config, threads.count);
   const servers = await startServers(config, {
     clock,
@@ -120,7 +120,7 @@ async function run(
   }
 }
 
-function startThreads(
+async function startThreads(
   config: Config,
   { clock, hub, metrics, control }: {
     readonly clock: Clock;
@@ -128,12 +128,15 @@ function startThreads(
     readonly metrics: Metrics;
     readonly control: Control;
   },
-): DataThreads {
+): Promise<DataThreads> {
+  const spawn = config.inline
+    ? (await import("./inline.ts")).inlineSpawner(control.mesh.view)
+    : workerSpawner();
   const threads = new DataThreads({
     config,
     // Inline it is one too, although not a thread of its own.
     count: config.inline ? 1 : config.workerThreads,
-    spawn: config.inline ? inlineSpawner(control.mesh.view) : workerSpawner(),
+    spawn,
     clock,
     rng: realRng,
     hub,

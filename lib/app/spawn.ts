@@ -2,9 +2,8 @@
  * How a data thread comes to be. Tests bring spawners of their own.
  * @module
  */
-import { channelPort, loopback, type Port, type ToControl, type ToData } from "#link";
-import type { MeshView } from "#mesh";
-import { startDataSide, type ThreadBoot } from "./data_side.ts";
+import { channelPort, type Port, type ToControl, type ToData } from "#link";
+import type { ThreadBoot } from "./data_side.ts";
 
 /** A data thread as control holds it. */
 export interface SpawnedThread {
@@ -39,14 +38,5 @@ export function workerSpawner(entry = ENTRY): ThreadSpawner {
     };
     worker.postMessage(boot);
     return thread;
-  };
-}
-
-/** The data side on control's own thread, over a loopback link. It lives and dies with the process. */
-export function inlineSpawner(view: MeshView): ThreadSpawner {
-  return (boot) => {
-    const [near, far] = loopback<ToData, ToControl>();
-    startDataSide(boot, far, view);
-    return { port: near, onDeath: undefined, kill: () => {} };
   };
 }

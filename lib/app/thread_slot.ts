@@ -26,8 +26,9 @@ export interface SlotDeps {
   /** What has to be open, also on a replacement. */
   readonly instances: ReadonlyMap<number, Opened>;
   readonly isStarted: () => boolean;
-  /** A thread has died; whether it is to be replaced. */
-  readonly onDeath: (reason: string) => boolean;
+  readonly onDeath: (reason: string) => void;
+  /** Whether somebody is to take a dead thread's place. */
+  readonly isReplaced: () => boolean;
 }
 
 /** One thread, from its birth to its death. */
@@ -76,7 +77,8 @@ export class ThreadSlot {
     // Nobody shall wait for what will not be.
     this.#settle(this.#opening, id);
     if (this.#life === undefined) return;
-    const answer = Promise.withResolvers<void>();
+    // Who asks again, with a nearer deadline, waits for the same end.
+    const answer = this.#closing.get(id) ?? Promise.withResolvers<void>();
     this.#closing.set(id, answer);
     this.tell({ tell: "close", instance: id, deadlineMs });
     await answer.promise;
@@ -221,11 +223,12 @@ export class ThreadSlot {
     this.#draining?.resolve();
     void this.#bury(life);
     log.error?.("bug: a data thread has died", { thread: this.index, error: reason });
-    if (!this.deps.onDeath(reason)) return;
+    this.deps.onDeath(reason);
+    if (!this.deps.isReplaced()) return;
     if (clock.monotonicMs() - life.bornMs >= THREAD_LIMITS.soundAfterMs) this.#backoff.reset();
     const restartMs = this.#backoff.nextMs();
     clock.after(restartMs, () => {
-      if (this.#isStopped) return;
+      if (this.#isStopped || !this.deps.isReplaced()) return;
       this.#begin();
       log.warn?.("another data thread is started", { thread: this.index, waited_ms: restartMs });
     });

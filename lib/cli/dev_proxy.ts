@@ -58,6 +58,8 @@ export function startProxy(
       LOG_FORMAT: "json",
       ZTUNNEL_BIND_ADDRESS: proxy.ip,
       ZTUNNEL_EXIT_WITH_PARENT: "true",
+      // A few connections of one person: no threads beside the main one, for less memory.
+      ZTUNNEL_INLINE: "true",
     },
     stdin: "null",
     stdout: "piped",

@@ -22,6 +22,8 @@ export interface DataThreadDeps {
   readonly metrics: Metrics;
   readonly tls: Tls;
   readonly scope: (name: string) => Log;
+  /** One thread says what is the same on all of them. */
+  readonly isSpokesman: boolean;
   /** Owns the file descriptors of `spec` from the call on. May throw a ListenError. */
   readonly groundOf: (spec: InstanceSpec) => Ground;
   readonly log: {

@@ -37,6 +37,8 @@ export interface InstanceDeps {
   readonly metrics: Metrics;
   readonly tls: Tls;
   readonly scope: (name: string) => Log;
+  /** Says what is the same on every thread; the others say it at debug. */
+  readonly isSpokesman: boolean;
 }
 
 interface LiveServer {
@@ -172,8 +174,9 @@ export class ProxyInstance {
     const { local, view } = this.#parts;
     const workload = local.current;
     const missing = new Set(workload === undefined ? [] : view.missingPoliciesOf(workload));
+    const write = this.deps.isSpokesman ? this.#log.warn : this.#log.debug;
     for (const policy of missing.difference(this.#missing)) {
-      this.#log.warn?.("a policy that the workload lists is not loaded", { policy });
+      write?.("a policy that the workload lists is not loaded", { policy });
     }
     this.#missing = missing;
   }
@@ -198,9 +201,10 @@ export class ProxyInstance {
       socks5: (_, arrival) =>
         this.#track("source", arrival, () => serveSocks5(this.#socksParts, arrival)),
     };
+    const write = this.deps.isSpokesman ? this.#log.info : this.#log.debug;
     for (const [component, acceptor] of this.#acceptors) {
       acceptor.serve((arrival) => serve[component](acceptor, arrival));
-      this.#log.info?.("listener established", {
+      write?.("listener established", {
         address: display(SocketAddress.format(acceptor.address)),
         component: component === "plaintext" ? "inbound plaintext" : component,
         transparent: acceptor.transparent,

@@ -125,6 +125,7 @@ export class World {
       metrics: this.metrics,
       tls,
       scope: (name) => hub.scope(name),
+      isSpokesman: true,
     });
     control.post({ tell: "open", instance: 1, spec: { kind: "dedicated", info: WEB_INFO } });
   }
