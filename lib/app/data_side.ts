@@ -5,7 +5,7 @@
 import type { Config } from "#config";
 import type { InstanceSpec, Port, ToControl, ToData } from "#link";
 import { createKernel, FdLedger } from "#linux";
-import { createRelayedLogHub, LOG_LIMITS, type RelayedLogHub } from "#log";
+import { createRelayedLogHub, LOG_LIMITS, type LogHub, type RelayedLogHub } from "#log";
 import type { MeshHandles, MeshView } from "#mesh";
 import { Metrics } from "#metrics";
 import { DataThread, type Ground } from "#proxy";
@@ -41,6 +41,7 @@ export function startDataSide(
     send: (text, linesCount) => port.post({ tell: "log", text, linesCount }),
     defer: gathering(clock),
   });
+  const onFallback = tellingOnce(log, boot.index === 0);
   new DataThread({
     port,
     view,
@@ -50,10 +51,10 @@ export function startDataSide(
       nowMs: () => clock.monotonicMs(),
       thread: { cells, onChange: (change) => port.post({ tell: "series", ...change }) },
     }),
-    tls: createTls(clock, { allowTls12: config.tls12Enabled }),
+    tls: createTls(clock, { allowTls12: config.tls12Enabled, onFallback }),
     scope: (name) => log.scope(name),
     isSpokesman: boot.index === 0,
-    groundOf: (spec) => groundOf(config, spec, clock),
+    groundOf: (spec) => groundOf(config, spec, clock, onFallback),
     log: {
       flush: () => log.flush(),
       taken: (linesCount) => log.taken(linesCount),
@@ -61,6 +62,18 @@ export function startDataSide(
     },
   });
   return log;
+}
+
+/** That a slower road is taken: once, however many instances take it. */
+function tellingOnce(log: LogHub, isSpokesman: boolean): (message: string) => void {
+  const told = new Set<string>();
+  const scope = log.scope("ztunnel::app");
+  return (message) => {
+    if (told.has(message)) return;
+    told.add(message);
+    const write = isSpokesman ? scope.warn : scope.debug;
+    write?.(message);
+  };
 }
 
 /** The first line of a while goes at once, what follows in batches. */
@@ -78,10 +91,16 @@ function gathering(clock: Clock): (flush: () => void) => void {
 }
 
 /** The kernel in the instance's namespace. Descriptors that nobody has taken over are closed with it. */
-function groundOf(config: Config, spec: InstanceSpec, clock: Clock): Ground {
+function groundOf(
+  config: Config,
+  spec: InstanceSpec,
+  clock: Clock,
+  onFallback: (message: string) => void,
+): Ground {
   const { netnsFd } = spec;
   const left = new Set(Object.values(spec.listenerFds ?? {}));
-  const kernel = createKernel({ clock, ...(netnsFd === undefined ? {} : { netns: netnsFd }) });
+  const netns = netnsFd === undefined ? {} : { netns: netnsFd };
+  const kernel = createKernel({ clock, onFallback, ...netns });
   return {
     kernel: {
       listen: (options) => {

@@ -8,6 +8,8 @@ import { deny } from "./world.ts";
 
 /** Long enough for some hundred changes; a minute is `REVOKING_MS=60000`. */
 const CHURN_MS = Number(Deno.env.get("REVOKING_MS") ?? 2_500);
+/** However busy the machine is. */
+const ROUNDS_MIN = 20;
 
 /**
  * The writer changes the arena in the middle of a reader's turn. What keeps a connection from living on against a policy is
@@ -33,9 +35,9 @@ Deno.test("behaviour.md 5.6: whatever moment a policy comes at, no connection on
   const commit = () => port.post({ tell: "mesh", epoch: writer.commit().epoch });
 
   let rounds = 0;
-  let hadLive = 0;
   let judged = 0;
-  for (const end = performance.now() + CHURN_MS; performance.now() < end; rounds++) {
+  const end = performance.now() + CHURN_MS;
+  for (; performance.now() < end || rounds < ROUNDS_MIN; rounds++) {
     // Rows live; how many turns the thread has before the change is chance.
     writer.removePolicy("shop/no");
     commit();
@@ -46,7 +48,6 @@ Deno.test("behaviour.md 5.6: whatever moment a policy comes at, no connection on
     for (let other = rng.below(40); other > 0; other--) {
       writer.upsertWorkload(workload(`o${other}`));
     }
-    hadLive++;
     commit();
     const after = await count();
     strictEqual(after.live, 0, `SEED=${seed}, round ${rounds}: lives on against the policy`);
@@ -56,6 +57,5 @@ Deno.test("behaviour.md 5.6: whatever moment a policy comes at, no connection on
     judged = after.judged;
   }
   worker.terminate();
-  ok(rounds > 20 && hadLive === rounds, `only ${rounds} rounds`);
   ok(judged > 1_000, `only ${judged} verdicts`);
 });
