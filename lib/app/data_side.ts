@@ -3,6 +3,7 @@
  * @module
  */
 import type { Config } from "#config";
+import { shareWindowGrowth } from "#http2";
 import type { InstanceSpec, Port, ToControl, ToData } from "#link";
 import { createKernel, FdLedger } from "#linux";
 import { createRelayedLogHub, LOG_LIMITS, type LogHub, type RelayedLogHub } from "#log";
@@ -17,6 +18,8 @@ import { instanceOptions } from "./settings.ts";
 export interface ThreadBoot {
   /** From 0. */
   readonly index: number;
+  /** How many there are: what is bounded for the process is shared out. */
+  readonly count: number;
   readonly config: Config;
   readonly mesh: MeshHandles;
   /** Where it counts. */
@@ -41,16 +44,19 @@ export function startDataSide(
     send: (text, linesCount) => port.post({ tell: "log", text, linesCount }),
     defer: gathering(clock),
   });
+  const metrics = new Metrics({
+    nowMs: () => clock.monotonicMs(),
+    thread: { cells, onChange: (change) => port.post({ tell: "series", ...change }) },
+  });
+  const grown = metrics.series("hbone_window_growth_bytes", []);
+  shareWindowGrowth(boot.count, (changeBytes) => grown.add(changeBytes));
   const onFallback = tellingOnce(log, boot.index === 0);
   new DataThread({
     port,
     view,
     clock,
     rng: realRng,
-    metrics: new Metrics({
-      nowMs: () => clock.monotonicMs(),
-      thread: { cells, onChange: (change) => port.post({ tell: "series", ...change }) },
-    }),
+    metrics,
     tls: createTls(clock, { allowTls12: config.tls12Enabled, onFallback }),
     scope: (name) => log.scope(name),
     isSpokesman: boot.index === 0,

@@ -5,11 +5,10 @@ import { type InstanceOrder, Opened } from "./opened.ts";
 import { instanceOptions } from "./settings.ts";
 import { type SlotDeps, ThreadSlot } from "./thread_slot.ts";
 
-export interface DataThreadsDeps
-  extends Omit<SlotDeps, "instances" | "isStarted" | "onDeath" | "isReplaced"> {
-  /** How many. */
-  readonly count: number;
-}
+export type DataThreadsDeps = Omit<
+  SlotDeps,
+  "instances" | "isStarted" | "onDeath" | "isReplaced"
+>;
 
 /** A proxy instance that is open on every data thread. */
 export interface OpenInstance {

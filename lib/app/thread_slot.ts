@@ -15,6 +15,8 @@ export type Wish = Extract<ToControl, { readonly tell: "want_cert" }>;
 
 export interface SlotDeps {
   readonly config: Config;
+  /** How many threads there are. */
+  readonly count: number;
   readonly clock: Clock;
   readonly rng: Rng;
   readonly hub: LogHub;
@@ -125,12 +127,13 @@ export class ThreadSlot {
   }
 
   #begin(): void {
-    const { mesh, metrics, clock, config, hub, spawn, instances } = this.deps;
+    const { count, mesh, metrics, clock, config, hub, spawn, instances } = this.deps;
     const ledger = new FdLedger();
     const cells = newCells();
     const handles = mesh.lend();
     const thread = spawn({
       index: this.index,
+      count,
       config,
       mesh: handles,
       cells,
