@@ -12,6 +12,13 @@ const EVENTS_PER_WAKE_MAX = 64;
 /** The parked thread looks up so often, so that a thread that died leaves none behind for longer. */
 const PARK_MS = 1000;
 
+let ofThread: WriteWaiter | undefined;
+
+/** The one of this thread: all its waits share one parked thread. Throws a CallError where there is no fd for it. */
+export function waiterOfThread(): WriteWaiter {
+  return ofThread ??= new WriteWaiter();
+}
+
 /**
  * Waits until a connecting socket can be written. One thread of the runtime's pool is parked for any number
  * of waits, and none while nobody waits: the pool is small and shared with files and DNS (32 threads).
@@ -43,10 +50,10 @@ export class WriteWaiter {
     this.#control(C.EPOLL_CTL_ADD, this.#bell, C.EPOLLIN);
   }
 
-  /** Resolves when `fd` can be written, has failed or was cancelled. Throws a CallError. */
-  wait(fd: number): Promise<void> {
+  /** Resolves when one of `events` is there on `fd`, it has failed or was cancelled. Throws a CallError. */
+  wait(fd: number, events: number = C.EPOLLOUT): Promise<void> {
     const serial = this.#serial = (this.#serial + 1) >>> 0;
-    this.#control(C.EPOLL_CTL_ADD, fd, C.EPOLLOUT | C.EPOLLONESHOT, serial);
+    this.#control(C.EPOLL_CTL_ADD, fd, events | C.EPOLLONESHOT, serial);
     return new Promise((resolve) => {
       this.#waits.set(fd, { serial, resolve });
       if (!this.#parked) void this.#park();

@@ -11,6 +11,11 @@ export { FdLedger } from "./fd_ledger.ts";
 export { createKernel, type KernelOptions, type LinuxKernel } from "./kernel.ts";
 export type { NativeTcp } from "./tcp_stream.ts";
 export {
+  type ReceivedPacket,
+  SeqpacketListener,
+  type SeqpacketPeer,
+} from "./seqpacket_listener.ts";
+export {
   exitWithParent,
   isIpv6Available,
   openFdCount,

@@ -1,5 +1,6 @@
 /**
- * Stand-ins for what surrounds a proxy: istiod and its CA, and the demo services of `dev`.
+ * Stand-ins for what surrounds a proxy: istiod and its CA, the CNI agent with its nodes and pods, and the demo services of
+ * `dev`.
  *
  * Owns: programs that play the mesh's other parts, and play them wrong on demand. Never: being loaded by `proxy` (a
  * dynamic import from `dev`, and tests). Runs on: their own process, or dev's.
@@ -20,3 +21,6 @@ export {
   wireMeshOf,
   type WireResource,
 } from "./wire_mesh.ts";
+export { type AgentPod, type Answer, type Message, ZdsAgent } from "./cni_agent.ts";
+export { Cni, type CniOptions, type Pod, type PodSpec } from "./cni.ts";
+export type { RuleFlavour } from "./cni_rules.ts";

@@ -22,6 +22,23 @@ export interface Program {
   signal(name: Deno.Signal): void;
 }
 
+/** How a program ended. */
+export interface Result {
+  readonly code: number;
+  readonly out: string;
+}
+
+export interface StartOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  readonly ready?: RegExp;
+}
+
+/** A program for whoever ends it. */
+export interface Started {
+  readonly child: Deno.ChildProcess;
+  readonly done: Promise<unknown>;
+}
+
 /** Test files that run in parallel are threads of one process, each with a count of its own. */
 const thread = crypto.randomUUID().slice(0, 6);
 let count = 0;
@@ -29,7 +46,7 @@ let count = 0;
 /** One network namespace. */
 export class Host {
   readonly namespace = `zt${Deno.pid}x${thread}n${count++}`;
-  readonly #programs: { readonly child: Deno.ChildProcess; readonly done: Promise<unknown> }[] = [];
+  readonly #programs: Started[] = [];
 
   static async create(): Promise<Host> {
     const host = new Host();
@@ -47,56 +64,73 @@ export class Host {
   }
 
   /** The same, but gives output and exit code back whatever they are. */
-  async try(command: string): Promise<{ readonly code: number; readonly out: string }> {
-    const result = await new Deno.Command("ip", {
-      args: ["netns", "exec", this.namespace, "sh", "-c", command],
-    }).output();
-    const text = new TextDecoder();
-    return { code: result.code, out: text.decode(result.stdout) + text.decode(result.stderr) };
+  async try(command: string): Promise<Result> {
+    return await tryIn(this.namespace, command);
   }
 
   /** Starts a program inside; `ready` waits until its output matches. */
-  async start(
-    command: readonly string[],
-    options: { readonly env?: Readonly<Record<string, string>>; readonly ready?: RegExp } = {},
-  ): Promise<Program> {
-    const child = new Deno.Command("ip", {
-      args: ["netns", "exec", this.namespace, ...command],
-      env: { ...options.env },
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    let text = "";
-    const read = async (stream: ReadableStream<Uint8Array<ArrayBuffer>>) => {
-      for await (const chunk of stream.pipeThrough(new TextDecoderStream())) text += chunk;
-    };
-    const done = Promise.all([read(child.stdout), read(child.stderr), child.status]);
-    this.#programs.push({ child, done });
-    const program: Program = {
-      pid: child.pid,
-      ended: done.then(([, , status]) => status),
-      output: () => text,
-      signal: (name) => child.kill(name),
-    };
-    if (options.ready !== undefined) {
-      const { ready } = options;
-      await until(`${command.join(" ")} says ${ready}`, () => ready.test(text), () => text);
-    }
-    return program;
+  async start(command: readonly string[], options: StartOptions = {}): Promise<Program> {
+    return await startIn(this.namespace, command, options, this.#programs);
   }
 
   async remove(): Promise<void> {
-    for (const { child } of this.#programs) {
-      try {
-        child.kill("SIGKILL");
-      } catch {
-        // It has ended already.
-      }
-    }
-    await Promise.all(this.#programs.map(({ done }) => done));
+    await endAll(this.#programs);
     await sh(`ip netns del ${this.namespace}`);
   }
+}
+
+/** Runs a shell command in a namespace and gives output and exit code back, whatever they are. */
+export async function tryIn(namespace: string, command: string): Promise<Result> {
+  const result = await new Deno.Command("ip", {
+    args: ["netns", "exec", namespace, "sh", "-c", command],
+  }).output();
+  const text = new TextDecoder();
+  return { code: result.code, out: text.decode(result.stdout) + text.decode(result.stderr) };
+}
+
+/** Starts a program in a namespace and adds it to `started`; waits until its output matches `ready`. */
+export async function startIn(
+  namespace: string,
+  command: readonly string[],
+  options: StartOptions,
+  started: Started[],
+): Promise<Program> {
+  const child = new Deno.Command("ip", {
+    args: ["netns", "exec", namespace, ...command],
+    env: { ...options.env },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  let text = "";
+  const read = async (stream: ReadableStream<Uint8Array<ArrayBuffer>>) => {
+    for await (const chunk of stream.pipeThrough(new TextDecoderStream())) text += chunk;
+  };
+  const done = Promise.all([read(child.stdout), read(child.stderr), child.status]);
+  started.push({ child, done });
+  const program: Program = {
+    pid: child.pid,
+    ended: done.then(([, , status]) => status),
+    output: () => text,
+    signal: (name) => child.kill(name),
+  };
+  if (options.ready !== undefined) {
+    const { ready } = options;
+    await until(`${command.join(" ")} says ${ready}`, () => ready.test(text), () => text);
+  }
+  return program;
+}
+
+/** Kills programs and waits for their end. */
+export async function endAll(started: readonly Started[]): Promise<void> {
+  for (const { child } of started) {
+    try {
+      child.kill("SIGKILL");
+    } catch {
+      // It has ended already.
+    }
+  }
+  await Promise.all(started.map(({ done }) => done));
 }
 
 /**
