@@ -7,11 +7,17 @@ import { C, c, cString, errno } from "./libc.ts";
 import { CallError } from "./errno.ts";
 import { waiterOfThread } from "./epoll.ts";
 
-const library = Deno.dlopen("libc.so.6", {
-  accept4: { parameters: ["i32", "buffer", "buffer", "i32"], result: "i32" },
-  sendmsg: { parameters: ["i32", "buffer", "i32"], result: "isize" },
-  recv: { parameters: ["i32", "buffer", "usize", "i32"], result: "isize" },
-});
+/** Opened at the first use: a proxy has none for it. */
+let calls: ReturnType<typeof openCalls> | undefined;
+const l = () => calls ??= openCalls();
+
+function openCalls() {
+  return Deno.dlopen("libc.so.6", {
+    accept4: { parameters: ["i32", "buffer", "buffer", "i32"], result: "i32" },
+    sendmsg: { parameters: ["i32", "buffer", "i32"], result: "isize" },
+    recv: { parameters: ["i32", "buffer", "usize", "i32"], result: "isize" },
+  }).symbols;
+}
 
 const N = {
   AF_UNIX: 1,
@@ -85,7 +91,7 @@ export class SeqpacketPeer implements Disposable {
     const { length } = this.#buffer;
     // With MSG_TRUNC the answer is the packet's true length, whatever fits.
     const flags = N.MSG_DONTWAIT | N.MSG_TRUNC;
-    const count = Number(library.symbols.recv(this.#fd, this.#buffer, BigInt(length), flags));
+    const count = Number(l().recv(this.#fd, this.#buffer, BigInt(length), flags));
     if (count === 0) return null;
     if (count > 0) {
       return { bytes: this.#buffer.slice(0, Math.min(count, length)), truncated: count > length };
@@ -140,7 +146,7 @@ export class SeqpacketListener implements Disposable {
     for (;;) {
       if (this.#fd < 0) return null;
       const flags = C.SOCK_CLOEXEC | C.SOCK_NONBLOCK;
-      const fd = library.symbols.accept4(this.#fd, null, null, flags);
+      const fd = l().accept4(this.#fd, null, null, flags);
       if (fd >= 0) return new SeqpacketPeer(fd, this.packetBytesMax);
       const failed = errno();
       if (failed !== N.EAGAIN && failed !== N.EINTR) throw new CallError("accept4", failed);
@@ -184,7 +190,7 @@ function sendPacket(
     view.setBigUint64(32, addressOf(control), true);
     view.setBigUint64(40, BigInt(control.length), true);
   }
-  const sent = library.symbols.sendmsg(fd, header, N.MSG_NOSIGNAL | N.MSG_DONTWAIT);
+  const sent = l().sendmsg(fd, header, N.MSG_NOSIGNAL | N.MSG_DONTWAIT);
   if (Number(sent) < 0) throw new CallError("sendmsg", errno());
 }
 

@@ -43,7 +43,9 @@ export interface PodPlace {
 export class NodeNetwork {
   /** Namespaces that exist, in order of creation. */
   readonly names = new Set<string>();
-  #links = 0;
+  /** The node's end of each pod's veth. */
+  readonly #links = new Map<string, string>();
+  #linksCount = 0;
 
   constructor(
     private readonly options: NetworkOptions,
@@ -90,7 +92,7 @@ export class NodeNetwork {
     const name = this.namespaceOf(pod.name);
     const node = this.namespaceOf(pod.node);
     const number = this.#numberOf(pod.node);
-    const link = `pod${this.#links++}`;
+    const link = `pod${this.#linksCount++}`;
     const fours = pod.ips.filter((ip) => Ip.family(ip) === 4);
     const sixes = pod.ipv6 ? pod.ips.filter((ip) => Ip.family(ip) === 6) : [];
     const script = [
@@ -118,12 +120,23 @@ export class NodeNetwork {
       script.push(this.#probes(pod, "add"));
     }
     await this.#create(name, "", pod.ipv6 ? "" : DISABLE_IPV6);
+    this.#links.set(pod.name, link);
     await runScript(script.join(""));
   }
 
-  /** Ends what runs in the pod and removes its namespace; the kernel takes the veth with it. */
+  /**
+   * Ends what runs in the pod and removes its veth and the name of its namespace. Who holds the namespace open keeps it
+   * alive, with nothing but loopback in it.
+   */
   async removePod(pod: PodPlace): Promise<void> {
-    if (pod.meshed) await runScript(this.#probes(pod, "delete")).catch(() => {});
+    const node = this.namespaceOf(pod.node);
+    const link = this.#links.get(pod.name);
+    const script = [
+      pod.meshed ? this.#probes(pod, "delete") : "",
+      link === undefined ? "" : `ip -n ${node} link del ${link} 2>/dev/null || true\n`,
+    ];
+    this.#links.delete(pod.name);
+    await runScript(script.join(""));
     await this.#remove(this.namespaceOf(pod.name));
   }
 
@@ -172,7 +185,9 @@ export class NodeNetwork {
 
   #probes(pod: PodPlace, act: "add" | "delete"): string {
     const { flavour } = this.options;
-    const commands = pod.ips.map((ip) => probeRule(flavour, ip, act)).join("\n");
+    // One that is not there any more need not be deleted.
+    const orNot = act === "delete" ? " 2>/dev/null || true" : "";
+    const commands = pod.ips.map((ip) => `${probeRule(flavour, ip, act)}${orNot}`).join("\n");
     return fed(`ip netns exec ${this.namespaceOf(pod.node)} sh -e`, commands);
   }
 
