@@ -102,11 +102,15 @@ test("3.9, 9.1: two proxies get mesh and certificates from servers, are ready on
   ok(!JSON.stringify(dump).includes("PRIVATE KEY") && !client.output.includes("PRIVATE KEY"));
   ok(!JSON.stringify(dump).includes("the-token") && !client.output.includes("the-token"));
   match(await client.metrics(), /ztunnel_xds_resources\{url="[^"]*Address"\} 2/);
-  deepStrictEqual(
-    ca.asked.map(({ request, metadata }) => [request.metadata, metadata.get("clusterid")]),
-    [[undefined, ["Kubernetes"]], [undefined, ["Kubernetes"]]],
-    "10.12: nobody is impersonated",
-  );
+  // One that got no answer in time on a busy machine asks again.
+  ok(ca.asked.length >= 2);
+  for (const { request, metadata } of ca.asked) {
+    deepStrictEqual(
+      [request.metadata, metadata.get("clusterid")],
+      [undefined, ["Kubernetes"]],
+      "10.12: nobody is impersonated",
+    );
+  }
 });
 
 test("14.8: SIGTERM is honoured while the control plane has said nothing", async () => {
