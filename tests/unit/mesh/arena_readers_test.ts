@@ -14,6 +14,7 @@ import { service, workload } from "./builders.ts";
 
 /** Long enough for growth, compaction and reuse; a minute is `ARENA_MS=60000`. */
 const CHURN_MS = Number(Deno.env.get("ARENA_MS") ?? 2_500);
+const COMMITS_MIN = 20;
 const READERS_COUNT = Number(Deno.env.get("ARENA_READERS") ?? 2);
 
 interface Reader {
@@ -73,7 +74,9 @@ Deno.test("threads that read while one writes see whole records, and policies of
 
   let commits = 0;
   let sizeMax = 0;
-  for (const end = performance.now() + CHURN_MS; performance.now() < end; commits++) {
+  // A busy machine gets more time, not a smaller task.
+  const end = performance.now() + CHURN_MS;
+  for (; performance.now() < end || commits <= COMMITS_MIN; commits++) {
     const act = rng.below(12);
     if (act < 3) reload();
     else if (act < 5) { for (const each of policies(++revision)) writer.upsertPolicy(each); }
@@ -101,7 +104,6 @@ Deno.test("threads that read while one writes see whole records, and policies of
     worker.terminate();
     ok((end.reads ?? 0) > 100, `SEED=${seed}, ${commits} commits: ${JSON.stringify(end)}`);
   }
-  ok(commits > 20, `only ${commits} commits`);
   ok(mesh.use.pageBytes < 6 * mesh.use.liveBytes + (4 << 20), `${mesh.use.pageBytes} bytes`);
   ok(sizeMax < 64 << 20, `grew to ${sizeMax} bytes`);
 });
