@@ -8,13 +8,10 @@
 export { acceptKeeper, type KeepAccepting } from "./accept_keeper.ts";
 export type { SharedAcceptor } from "./acceptor.ts";
 export { FdLedger } from "./fd_ledger.ts";
+export { agentSide } from "./agent_side.ts";
 export { createKernel, type KernelOptions, type LinuxKernel } from "./kernel.ts";
 export type { NativeTcp } from "./tcp_stream.ts";
-export {
-  type ReceivedPacket,
-  SeqpacketListener,
-  type SeqpacketPeer,
-} from "./seqpacket_listener.ts";
+export type { ReceivedPacket, SeqpacketListener, SeqpacketPeer } from "./seqpacket_listener.ts";
 export {
   exitWithParent,
   isIpv6Available,

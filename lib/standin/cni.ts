@@ -3,6 +3,7 @@
  * ztunnel of them. For `dev --pods` and for tests.
  * @module
  */
+import { agentSide } from "#linux";
 import { type Clock, realClock, realRng, type Rng } from "#system";
 import { Ip } from "#values";
 import { type Answer, ZdsAgent } from "./cni_agent.ts";
@@ -14,7 +15,10 @@ import {
   type PodPlace,
   uplinkName,
 } from "./cni_network.ts";
+import { missingPrograms } from "./shell.ts";
 
+/** Where `ip netns` keeps its names. */
+const NAMESPACES = "/run/netns";
 /** Pods of a node take addresses from here on; below are the bridge and whoever has a fixed place. */
 const FIRST_POD_ADDRESS = 10;
 const LAST_POD_ADDRESS = 254;
@@ -65,6 +69,17 @@ export class Cni implements AsyncDisposable {
     private readonly ledger: Ledger,
     private readonly options: CniOptions & NetworkOptions,
   ) {}
+
+  /** Why this machine cannot have namespaces and rules, and what to do about it; undefined where it can. */
+  static async problemOfMachine(): Promise<string | undefined> {
+    if (Deno.build.os !== "linux") return `needs Linux, and this is ${Deno.build.os}`;
+    if (Deno.uid() !== 0) {
+      return "makes network namespaces and firewall rules, which needs root: try it with sudo";
+    }
+    const missing = await missingPrograms(["ip", "nft"]);
+    if (missing.length === 0) return undefined;
+    return `needs ${missing.join(" and ")}; on Debian: apt-get install iproute2 nftables`;
+  }
 
   /** Builds the nodes. Throws an Error that says what is in the way; nothing is left then. */
   static async start(given: CniOptions): Promise<Cni> {
@@ -136,6 +151,16 @@ export class Cni implements AsyncDisposable {
     return pod;
   }
 
+  /** Runs `work` in a pod's namespace: what it listens on is there. It must not wait for anything. */
+  within<T>(pod: Pod, work: () => T extends PromiseLike<unknown> ? never : T): T {
+    return agentSide.within(`${NAMESPACES}/${pod.netns}`, work);
+  }
+
+  /** Lines for the pods' /etc/hosts, behind those of this machine: in a cluster DNS would know the names. */
+  async setHosts(lines: string): Promise<void> {
+    await this.network.setHosts(lines);
+  }
+
   /** Tells the node's ztunnel of it, again if it was told already. */
   async announce(pod: Pod): Promise<Answer> {
     const { uid, name, namespace, serviceAccount, netns } = pod;
@@ -144,7 +169,7 @@ export class Cni implements AsyncDisposable {
       name,
       namespace,
       serviceAccount,
-      netns: `/run/netns/${netns}`,
+      netns: `${NAMESPACES}/${netns}`,
     });
   }
 

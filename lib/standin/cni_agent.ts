@@ -3,7 +3,7 @@
  * connects, one message at a time.
  * @module
  */
-import { type ReceivedPacket, SeqpacketListener, type SeqpacketPeer } from "#linux";
+import { agentSide, type ReceivedPacket, type SeqpacketListener, type SeqpacketPeer } from "#linux";
 import type { Clock, Rng } from "#system";
 import { describeAnswer, encodeAdd, encodeDelete, encodeKeep, encodeSnapshotSent } from "./zds.ts";
 import { readAnswer, readHello } from "./zds.ts";
@@ -82,9 +82,12 @@ export class ZdsAgent implements Disposable {
     return await this.#tellAll({ bytes: encodeDelete(uid) });
   }
 
-  /** The namespaces' names are lost, as after a crash of the agent: the next snapshot can only say `keep`. */
-  forgetNamespaces(): void {
-    for (const [uid, { netns: _, ...pod }] of this.#pods) this.#pods.set(uid, pod);
+  /** A pod's namespace is lost, as it may be after a crash of the agent: the next snapshot can only say `keep`. */
+  forgetNamespace(uid: string): void {
+    const pod = this.#pods.get(uid);
+    if (pod === undefined) return;
+    const { netns: _, ...rest } = pod;
+    this.#pods.set(uid, rest);
   }
 
   /** A message as it stands, right or wrong, to the newest connection. */
@@ -122,7 +125,7 @@ export class ZdsAgent implements Disposable {
   }
 
   #listen(): SeqpacketListener {
-    const listener = SeqpacketListener.listen(this.options.path, PACKET_BYTES_MAX);
+    const listener = agentSide.listen(this.options.path, PACKET_BYTES_MAX);
     this.#accept(listener).catch((error) => this.options.onEvent?.(`cannot accept: ${error}`));
     return listener;
   }

@@ -41,6 +41,8 @@ export class Ledger {
   async close(): Promise<void> {
     await this.#saved;
     await Deno.remove(this.#path).catch(() => {});
+    // Others may have their notes there.
+    await Deno.remove(this.folder).catch(() => {});
   }
 
   async #save(): Promise<void> {
@@ -96,11 +98,15 @@ async function readEntry(path: string): Promise<Entry | undefined> {
   }
 }
 
-/** Field 22 of /proc/<pid>/stat, counted behind the name, which may contain anything. */
+/**
+ * Field 22 of /proc/<pid>/stat, counted behind the name, which may contain anything; undefined for one that is no more, or
+ * only waits to be reaped.
+ */
 async function startOf(pid: number): Promise<string | undefined> {
   try {
     const text = await Deno.readTextFile(`/proc/${pid}/stat`);
-    return text.slice(text.lastIndexOf(")") + 2).split(" ")[19];
+    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+    return fields[0] === "Z" || fields[0] === "X" ? undefined : fields[19];
   } catch {
     return undefined;
   }

@@ -10,6 +10,8 @@ import { Ip } from "#values";
 import { nodeRules, podRules, probeRule, ROUTING, type RuleFlavour } from "./cni_rules.ts";
 import { fed, runScript } from "./shell.ts";
 
+/** Where `ip netns exec` looks for files that a namespace has in the place of those in /etc. */
+const NAMESPACE_FILES = "/etc/netns";
 /** The third byte of an IPv4 address is the node's number. */
 export const NODES_MAX = 200;
 
@@ -46,6 +48,7 @@ export class NodeNetwork {
   /** The node's end of each pod's veth. */
   readonly #links = new Map<string, string>();
   #linksCount = 0;
+  #hosts = "";
 
   constructor(
     private readonly options: NetworkOptions,
@@ -146,6 +149,18 @@ export class NodeNetwork {
     await Promise.all([...this.names].map((name) => this.#remove(name)));
   }
 
+  /** What `ip netns exec` puts in the place of /etc/hosts: that of this machine, and these lines. */
+  async setHosts(lines: string): Promise<void> {
+    this.#hosts = `${await Deno.readTextFile("/etc/hosts").catch(() => "")}\n${lines}`;
+    for (const name of this.names) await this.#writeHosts(name);
+  }
+
+  async #writeHosts(name: string): Promise<void> {
+    if (this.#hosts === "") return;
+    await Deno.mkdir(`${NAMESPACE_FILES}/${name}`, { recursive: true });
+    await Deno.writeTextFile(`${NAMESPACE_FILES}/${name}/hosts`, this.#hosts);
+  }
+
   async #buildNode(node: string, wire: string): Promise<void> {
     const { ip4, ip6, nodes, flavour } = this.options;
     const name = this.namespaceOf(node);
@@ -204,6 +219,7 @@ export class NodeNetwork {
     if (shell !== "") script += fed(`ip netns exec ${name} sh -e`, shell);
     await runScript(script);
     this.names.add(name);
+    await this.#writeHosts(name);
   }
 
   async #remove(name: string): Promise<void> {
@@ -221,7 +237,9 @@ echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6`;
 export async function removeNamespace(name: string): Promise<void> {
   await runScript(
     `for pid in $(ip netns pids ${name}); do kill -9 $pid 2>/dev/null || true; done
-     ip netns del ${name}`,
+     ip netns del ${name}
+     rm -f ${NAMESPACE_FILES}/${name}/hosts
+     rmdir ${NAMESPACE_FILES}/${name} ${NAMESPACE_FILES} 2>/dev/null || true`,
   );
 }
 

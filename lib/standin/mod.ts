@@ -21,6 +21,6 @@ export {
   wireMeshOf,
   type WireResource,
 } from "./wire_mesh.ts";
-export { type AgentPod, type Answer, type Message, ZdsAgent } from "./cni_agent.ts";
+export type { AgentPod, Answer, Message, ZdsAgent } from "./cni_agent.ts";
 export { Cni, type CniOptions, type Pod, type PodSpec } from "./cni.ts";
 export type { RuleFlavour } from "./cni_rules.ts";

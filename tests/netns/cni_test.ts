@@ -72,6 +72,11 @@ testAsRoot("a pod without IPv6, one with addresses of its own, and one that take
   // The neighbour still remembers the hardware address of the one before.
   const taker = await nodes.pod("taker", { ips: four.ips });
   await nodes.serve("taker", "15006");
+  const listener = nodes.cni.within(taker, () => Deno.listen({ port: 15001 }));
+  match((await nodes.try("taker", "ss -Htln")).out, /:15001/);
+  listener.close();
+  await nodes.cni.setHosts("10.96.0.1 web.demo\n");
+  match((await nodes.try("asker", "cat /etc/hosts")).out, /^10\.96\.0\.1 web\.demo$/m);
   match(await nodes.ask("asker", taker.ips[0]!, 80), /port=15006/);
   await rejects(nodes.pod("asker"), /there is a pod "asker" already/);
   await rejects(nodes.pod("x", { node: "nowhere" }), /there is no node "nowhere"/);
@@ -241,7 +246,7 @@ testAsRoot("an agent misbehaves on demand, forgets, hangs and comes back", PROGR
   strictEqual((await hear(ztunnel)).word, "del");
   await ztunnel.say(`send ${ack()}`);
   deepStrictEqual(await answer, [{ kind: "ok" }]);
-  agent.forgetNamespaces();
+  agent.forgetNamespace(pod.uid);
   await agent.restart(100);
   strictEqual((await hear(ztunnel)).word, "closed");
   await using again = await connect(nodes);
