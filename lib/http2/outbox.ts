@@ -21,13 +21,16 @@ export class Batch {
   /** Behind the header of a frame that has all of it. */
   readonly body = this.bytes.subarray(HEADER_BYTES);
   length = 0;
+  /** Of frames other than DATA. */
+  controlBytes = 0;
   owner: Outbox | undefined;
   readonly done = (): void => {
-    const { owner } = this;
+    const { owner, controlBytes } = this;
     this.owner = undefined;
     this.length = 0;
+    this.controlBytes = 0;
     if (pool.length < POOL_BATCHES_MAX) pool.push(this);
-    owner?.written();
+    owner?.written(controlBytes);
   };
 }
 
@@ -37,6 +40,7 @@ const pool: Batch[] = [];
 export class Outbox {
   #batch: Batch | undefined;
   #inFlight = 0;
+  #controlBytes = 0;
   #isScheduled = false;
   #isShut = false;
 
@@ -57,9 +61,9 @@ export class Outbox {
     return this.#inFlight === 0 && this.#batch === undefined;
   }
 
-  /** More is queued than a peer that reads would leave. */
+  /** More than DATA is queued than a peer that reads would leave. */
   get isOverrun(): boolean {
-    return this.#inFlight * BATCH_BYTES > QUEUE_BYTES_MAX;
+    return this.#controlBytes > QUEUE_BYTES_MAX;
   }
 
   /** How many of `wanted` bytes of DATA go into the next frame. */
@@ -93,6 +97,8 @@ export class Outbox {
     putHeader(batch.bytes, batch.length, payload.length, type, flags, id);
     batch.bytes.set(payload, batch.length + HEADER_BYTES);
     batch.length += HEADER_BYTES + payload.length;
+    batch.controlBytes += HEADER_BYTES + payload.length;
+    this.#controlBytes += HEADER_BYTES + payload.length;
   }
 
   /** Bytes that are no frame: the preface. */
@@ -135,8 +141,9 @@ export class Outbox {
     this.#batch = undefined;
   }
 
-  written(): void {
+  written(controlBytes: number): void {
     this.#inFlight--;
+    this.#controlBytes -= controlBytes;
     if (!this.#isShut) this.onRoom();
   }
 
