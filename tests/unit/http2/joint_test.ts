@@ -208,16 +208,16 @@ Deno.test("sixteen joined tunnels of one connection carry random bytes each way,
   for (const chain of chains) await chain.end();
 });
 
-Deno.test("a hundred joined tunnels that all have much to say are no flood", async () => {
+Deno.test("many joined tunnels that all have much to say are no flood", async () => {
   await using made = await mesh();
-  const chains = await Promise.all(Array.from({ length: 100 }, () => made.chain()));
+  const chains = await Promise.all(Array.from({ length: 40 }, () => made.chain()));
   const echoing = chains.map(async ({ server }) => {
     for (let chunk = await server.read(); chunk !== null; chunk = await server.read()) {
       await server.write(chunk);
     }
     await server.closeWrite();
   });
-  const total = 1_500_000;
+  const total = 1_000_000;
   const answers = chains.map(async ({ client }, index) => {
     const [sent, heard] = await Promise.all([
       send(client, index, total),
