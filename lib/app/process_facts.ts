@@ -3,7 +3,7 @@
  * @module
  */
 import type { Config } from "#config";
-import { openFdCount, openFileLimit } from "#linux";
+import { OpenFiles } from "#linux";
 import type { Metrics } from "#metrics";
 
 /** One line; the shape of ztunnel's own, so that whoever reads it out of logs finds the fields. */
@@ -29,8 +29,8 @@ export function versionFields({ build, istioVersion }: Config): Record<string, s
 
 /** The gauges that are asked at each scrape, and istio_build. */
 export function declareMetrics(metrics: Metrics, config: Config, threadsCount: number): void {
-  metrics.gauge("process_open_fds", [], openFdCount);
-  metrics.gauge("process_max_fds", [], openFileLimit);
+  metrics.gauge("process_open_fds", [], OpenFiles.count);
+  metrics.gauge("process_max_fds", [], OpenFiles.limit);
   // Of the reference's runtime metrics only this one has a meaning here (behaviour.md 13.5).
   metrics.gauge("tokio_num_workers", [], () => threadsCount);
   metrics.gauge("istio_build", ["ztunnel", config.istioVersion], () => 1);

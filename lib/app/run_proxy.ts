@@ -1,6 +1,6 @@
 import { Readiness } from "#admin";
 import { type Config, configDump } from "#config";
-import { exitWithParent, raiseOpenFileLimit } from "#linux";
+import { exitWithParent, OpenFiles } from "#linux";
 import { blockingWriter, createLogHub, InvalidFilter, type Log, type LogHub } from "#log";
 import { Metrics } from "#metrics";
 import { ListenError } from "#stream";
@@ -75,7 +75,7 @@ async function run(
   log.info?.(`running with config: ${JSON.stringify(configDump(config))}`);
   if (config.fakeCa) log.warn?.(FAKE_CA_WARNING);
   for (const warning of warnings) log.warn?.(warning);
-  const { before, after } = raiseOpenFileLimit();
+  const { before, after } = OpenFiles.raiseLimit();
   log.info?.(`set file descriptor limits from ${before} to ${after}`);
 
   const readiness = new Readiness(clock, hub.scope("ztunnel::readiness"));

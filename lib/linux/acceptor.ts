@@ -6,7 +6,7 @@ import { C, c, errno } from "./libc.ts";
 import { CallError, describeErrno, errnoName } from "./errno.ts";
 import { adoptFd, handOverFd } from "./fd_ledger.ts";
 import { inNetns } from "./netns.ts";
-import { duplicateFdOf } from "./runtime_handles.ts";
+import { adoptSocket, duplicateFdOf } from "./runtime_handles.ts";
 import {
   bindTo,
   closeFd,
@@ -28,6 +28,9 @@ import { TcpStream } from "./tcp_stream.ts";
  * JavaScript may be busy for longer, and a SYN that finds no room costs its client a second.
  */
 const BACKLOG = 1024;
+const ANY6 = Ip.unspecified(6);
+/** What socket and bind say of `::` where there is no IPv6. */
+const WITHOUT_IPV6: ReadonlySet<string> = new Set(["EAFNOSUPPORT", "EADDRNOTAVAIL"]);
 
 /** An acceptor whose socket several threads can share. */
 export interface SharedAcceptor extends Acceptor {
@@ -38,19 +41,39 @@ export interface SharedAcceptor extends Acceptor {
   duplicate(): number;
 }
 
-/** Binds and listens, in `netns` where given (behaviour.md 2.6, 2.7); throws a ListenError. */
+/**
+ * Binds and listens, in `netns` where given (behaviour.md 2.6, 2.7); throws a ListenError. A wildcard `::` becomes
+ * 0.0.0.0 where the kernel has no IPv6 (started with `ipv6.disable=1`).
+ */
 export function listen(
+  options: ListenOptions,
+  netns: number | undefined,
+  watch: SocketWatch,
+): SharedAcceptor {
+  if (options.at.ip !== ANY6) return listenAt(options, netns, watch);
+  try {
+    return listenAt(options, netns, watch);
+  } catch (error) {
+    if (!(error instanceof ListenError) || !WITHOUT_IPV6.has(error.code)) throw error;
+    const at = { ip: Ip.unspecified(4), port: options.at.port };
+    return listenAt({ ...options, at }, netns, watch);
+  }
+}
+
+function listenAt(
   options: ListenOptions,
   netns: number | undefined,
   watch: SocketWatch,
 ): SharedAcceptor {
   let fd = options.fd ?? -1;
   try {
-    const family = Ip.family(options.at.ip);
     if (fd >= 0) {
       adoptFd(fd);
-      return new TcpAcceptor(fd, localAddressOf(fd), isTransparent(fd, family), options, watch);
+      const address = localAddressOf(fd);
+      const transparent = isTransparent(fd, Ip.family(address.ip));
+      return new TcpAcceptor(fd, address, transparent, options, watch);
     }
+    const family = Ip.family(options.at.ip);
     fd = netns === undefined ? tcpSocket(family) : inNetns(netns, () => tcpSocket(family));
     const transparent = prepare(fd, family, options);
     bindTo(fd, options.at);
@@ -72,7 +95,7 @@ function listenErrorOf(error: unknown, address: SocketAddress): unknown {
 /** Everything that has to be said before bind. Returns whether the socket is transparent. */
 function prepare(fd: number, family: 4 | 6, options: ListenOptions): boolean {
   setOption(fd, C.SOL_SOCKET, C.SO_REUSEADDR, 1, "SO_REUSEADDR");
-  if (options.at.ip === "::") setOption(fd, C.SOL_IPV6, C.IPV6_V6ONLY, 0, "IPV6_V6ONLY");
+  if (options.at.ip === ANY6) setOption(fd, C.SOL_IPV6, C.IPV6_V6ONLY, 0, "IPV6_V6ONLY");
   // Without it only the successor suffers, and it will say so (behaviour.md 2.7).
   if (options.reusePort) trySetOption(fd, C.SOL_SOCKET, C.SO_REUSEPORT, 1);
   if (options.mark !== undefined) setOption(fd, C.SOL_SOCKET, C.SO_MARK, options.mark, "SO_MARK");
@@ -87,6 +110,7 @@ function prepare(fd: number, family: 4 | 6, options: ListenOptions): boolean {
 class TcpAcceptor implements SharedAcceptor {
   #fd: number;
   #server: net.Server | undefined;
+  #onArrival: (arrival: Arrival) => void = () => {};
   #closed = false;
   #accepted = 0;
   #acceptedAtLastCheck = -1;
@@ -104,8 +128,9 @@ class TcpAcceptor implements SharedAcceptor {
   serve(onArrival: (arrival: Arrival) => void): void {
     if (this.#server !== undefined) throw new Error("cannot serve an acceptor twice");
     if (this.#closed) return;
-    this.#server = this.#serverOn(this.#fd, onArrival);
-    this.watch.add(this, () => this.#reviveIfStalled(onArrival));
+    this.#onArrival = onArrival;
+    this.#server = this.#serverOn(this.#fd);
+    this.watch.add(this, () => this.#reviveIfStalled());
   }
 
   duplicate(): number {
@@ -120,17 +145,38 @@ class TcpAcceptor implements SharedAcceptor {
     if (this.#closed) return;
     this.#closed = true;
     this.watch.remove(this);
-    if (this.#server === undefined) closeFd(this.#fd);
-    else this.#server.close();
+    if (this.#server === undefined) return closeFd(this.#fd);
+    const fd = duplicateFdOf(this.#server);
+    this.#server.close();
+    if (fd < 0) return;
+    this.#acceptQueued(fd);
+    closeFd(fd);
   }
 
-  #serverOn(fd: number, onArrival: (arrival: Arrival) => void): net.Server {
+  /**
+   * Takes what the kernel has queued: those clients think that they are connected, and closing the listener would reset
+   * them. What still is in its handshake when the listener closes moves to a successor's listener where
+   * net.ipv4.tcp_migrate_req is set, and is reset otherwise.
+   */
+  #acceptQueued(listener: number): void {
+    for (let count = 0; count < BACKLOG; count++) {
+      const fd = c.accept4(listener, null, null, C.SOCK_NONBLOCK | C.SOCK_CLOEXEC);
+      // Nothing is left, or nothing can be taken.
+      if (fd < 0) return;
+      trySetOption(fd, C.SOL_TCP, C.TCP_NODELAY, 1);
+      this.#onSocket(adoptSocket(fd));
+    }
+  }
+
+  #onSocket(socket: net.Socket): void {
+    this.#accepted++;
+    const arrival = this.#arrivalOf(socket);
+    if (arrival !== undefined) this.#onArrival(arrival);
+  }
+
+  #serverOn(fd: number): net.Server {
     const server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true });
-    server.on("connection", (socket) => {
-      this.#accepted++;
-      const arrival = this.#arrivalOf(socket);
-      if (arrival !== undefined) onArrival(arrival);
-    });
+    server.on("connection", (socket) => this.#onSocket(socket));
     // An accept that failed concerns one connection; should the listener stop over it, the watch revives it.
     server.on("error", () => {});
     return server.listen({ fd: handOverFd(fd) }, BACKLOG);
@@ -141,7 +187,7 @@ class TcpAcceptor implements SharedAcceptor {
    * EMFILE). Connections that wait while none was accepted between two checks show it; a new server on the same
    * socket takes them.
    */
-  #reviveIfStalled(onArrival: (arrival: Arrival) => void): void {
+  #reviveIfStalled(): void {
     const idle = this.#acceptedAtLastCheck === this.#accepted;
     const waiting = isReady(this.#fd, C.POLLIN);
     this.#acceptedAtLastCheck = waiting ? this.#accepted : -1;
@@ -151,14 +197,14 @@ class TcpAcceptor implements SharedAcceptor {
     if (fd < 0) return;
     this.#server.close();
     this.#fd = fd;
-    this.#server = this.#serverOn(fd, onArrival);
+    this.#server = this.#serverOn(fd);
   }
 
   /** Undefined, with the connection gone, when it was reset before we could ask who it is. */
   #arrivalOf(socket: net.Socket): Arrival | undefined {
     const source = addressOf(socket.remoteAddress, socket.remotePort);
     const local = addressOf(socket.localAddress, socket.localPort);
-    if (source === undefined || local === undefined || this.#closed) {
+    if (source === undefined || local === undefined) {
       socket.on("error", () => {});
       socket.resetAndDestroy();
       return undefined;

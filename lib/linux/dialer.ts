@@ -4,7 +4,7 @@ import type { Clock } from "#system";
 import type { SocketWatch } from "./socket_watch.ts";
 import { C, c, errno } from "./libc.ts";
 import { CallError, describeErrno, EINPROGRESS, errnoName, ETIMEDOUT } from "./errno.ts";
-import { WriteWaiter } from "./epoll.ts";
+import { waiterOfThread } from "./epoll.ts";
 import { handOverFd } from "./fd_ledger.ts";
 import { inNetns } from "./netns.ts";
 import { adoptSocket } from "./runtime_handles.ts";
@@ -23,9 +23,6 @@ import {
   trySetTransparent,
 } from "./socket.ts";
 import { TcpStream } from "./tcp_stream.ts";
-
-/** One for the thread: every dial in progress shares its parked thread. */
-let waiter: WriteWaiter | undefined;
 
 /** Connects by nonblocking sockets of our own, since node:net can neither set options first nor enter a netns. */
 export class TcpDialer implements Dialer {
@@ -86,7 +83,7 @@ export class TcpDialer implements Dialer {
   /** False when the time ran out. */
   async #waitFor(fd: number, timeoutMs: number): Promise<boolean> {
     let inTime = true;
-    const waits = waiter ??= new WriteWaiter();
+    const waits = waiterOfThread();
     const waiting = waits.wait(fd);
     const timer = this.clock.after(timeoutMs, () => {
       inTime = false;

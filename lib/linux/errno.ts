@@ -34,6 +34,8 @@ const ERRNOS: Readonly<Record<number, readonly [name: string, text: string]>> = 
   115: ["EINPROGRESS", "in progress"],
 };
 
+export const EINTR = 4;
+export const EAGAIN = 11;
 export const EINPROGRESS = 115;
 export const ETIMEDOUT = 110;
 

@@ -10,12 +10,9 @@ export type { SharedAcceptor } from "./acceptor.ts";
 export { FdLedger } from "./fd_ledger.ts";
 export { agentSide } from "./agent_side.ts";
 export { createKernel, type KernelOptions, type LinuxKernel } from "./kernel.ts";
+export { Netns } from "./netns.ts";
+export { type Powers, powersProblem } from "./powers.ts";
+export { type Packet, SeqPacket } from "./seqpacket.ts";
 export type { NativeTcp } from "./tcp_stream.ts";
 export type { ReceivedPacket, SeqpacketListener, SeqpacketPeer } from "./seqpacket_listener.ts";
-export {
-  exitWithParent,
-  isIpv6Available,
-  openFdCount,
-  openFileLimit,
-  raiseOpenFileLimit,
-} from "./process.ts";
+export { exitWithParent, OpenFiles } from "./process.ts";

@@ -2,29 +2,32 @@ import { C, c, errno } from "./libc.ts";
 import { CallError } from "./errno.ts";
 import { inNetns } from "./netns.ts";
 
-/** Raises the soft limit of open files to the hard one; the defaults of 1024 would be a few hundred connections. */
-export function raiseOpenFileLimit(): { readonly before: number; readonly after: number } {
-  const limits = readLimits();
-  const [before, hard] = [limits[0]!, limits[1]!];
-  limits[0] = hard;
-  if (c.setrlimit(C.RLIMIT_NOFILE, new Uint8Array(limits.buffer)) !== 0) {
-    return { before: Number(before), after: Number(before) };
-  }
-  return { before: Number(before), after: Number(hard) };
-}
+/** How many files this process has open, and may have. */
+export const OpenFiles = {
+  /** Raises the soft limit to the hard one; the default of 1024 would be a few hundred connections. */
+  raiseLimit(): { readonly before: number; readonly after: number } {
+    const limits = readLimits();
+    const [before, hard] = [limits[0]!, limits[1]!];
+    limits[0] = hard;
+    if (c.setrlimit(C.RLIMIT_NOFILE, new Uint8Array(limits.buffer)) !== 0) {
+      return { before: Number(before), after: Number(before) };
+    }
+    return { before: Number(before), after: Number(hard) };
+  },
 
-/** The soft limit of open files: the metric `process_max_fds`. */
-export function openFileLimit(): number {
-  return Number(readLimits()[0]!);
-}
+  /** The soft limit: the metric `process_max_fds`. */
+  limit(): number {
+    return Number(readLimits()[0]!);
+  },
 
-/** Open fds of this process: the metric `process_open_fds`. Needs permission for all (runtime.md H). */
-export function openFdCount(): number {
-  let count = 0;
-  for (const _ of Deno.readDirSync("/proc/self/fd")) count++;
-  // The listing itself held one.
-  return count - 1;
-}
+  /** The metric `process_open_fds`. Needs permission for all (runtime.md H). */
+  count(): number {
+    let count = 0;
+    for (const _ of Deno.readDirSync("/proc/self/fd")) count++;
+    // The listing itself held one.
+    return count - 1;
+  },
+} as const;
 
 /** Asks the kernel to end this process with SIGTERM when the thread that started it ends. */
 export function exitWithParent(): void {

@@ -4,13 +4,14 @@
  * @module
  */
 import { deepStrictEqual as assertEquals, ok as assert, rejects, throws } from "node:assert/strict";
-import { createKernel, isIpv6Available, type NativeTcp } from "#linux";
+import { createKernel, type NativeTcp, Netns } from "#linux";
 import { type Acceptor, type Arrival, type ByteStream, DialError, ListenError } from "#stream";
 import { realClock } from "#system";
 import { Ip } from "#values";
 import { testAsRoot } from "../support/needs.ts";
 import { C, c, cString } from "../../lib/linux/libc.ts";
 import { duplicateFdOf } from "../../lib/linux/runtime_handles.ts";
+import { isIpv6Available } from "../../lib/linux/process.ts";
 import { closeFd, getOption } from "../../lib/linux/socket.ts";
 
 const NAME = `zt-linux-${Deno.pid}`;
@@ -175,6 +176,31 @@ inPod("IPv6 is looked for in the pod's namespace", (netns) => {
     () => pod.listen({ at: at("::1", 0), transparent: "off", redirected: false }),
     (error: unknown) => error instanceof ListenError && error.code === "EADDRNOTAVAIL",
   );
+});
+
+inPod("a namespace is known by its inode, and its file is closed once", (fd) => {
+  const [first, second] = [Netns.adopt(fd), Netns.adopt(Netns.adopt(fd).duplicate())];
+  assertEquals(second.id, first.id);
+  assertEquals([second.isNetwork, second.fd === first.fd], [true, false]);
+  const home = Netns.adopt(c.open(cString("/proc/self/ns/net"), C.O_CLOEXEC));
+  assertEquals(home.id === first.id, false);
+  const none = Netns.adopt(c.open(cString("/dev/null"), C.O_CLOEXEC));
+  assertEquals([none.isNetwork, none.isAbandoned], [false, false]);
+  for (const netns of [second, home, none]) {
+    netns[Symbol.dispose]();
+    netns[Symbol.dispose]();
+    assertEquals(netns.fd, -1);
+  }
+  throws(() => Netns.adopt(9_999), /fstat/);
+});
+
+inPod("a namespace with nothing but loopback is a dead pod's", (fd) => {
+  const netns = Netns.adopt(fd);
+  assertEquals(netns.isAbandoned, true);
+  must(`ip netns exec ${NAME} ip link add eth0 type veth peer name eth1`);
+  assertEquals(netns.isAbandoned, false);
+  must(`ip netns exec ${NAME} ip link del eth0`);
+  assertEquals(netns.isAbandoned, true);
 });
 
 testAsRoot(

@@ -31,6 +31,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // Control wing.
   xds: ["values", "system", "log", "metrics", "mesh", "grpc"],
   certs: ["values", "system", "log", "metrics", "tls", "grpc"],
+  inpod: ["values", "system", "log", "metrics", "linux"],
   admin: ["link", "config", "system", "log", "metrics", "mesh"],
   // Data wing.
   proxy: [
@@ -61,7 +62,7 @@ const JUDGING = ["values", "mesh", "authz", "route"];
 const STANDIN_LOADERS = ["cli", "standin"];
 
 /** Who reads and writes protobuf: `#proto/<file>_pb.ts`, generated from proto/. */
-const PROTO_READERS = ["mesh", "xds", "certs", "standin"];
+const PROTO_READERS = ["mesh", "xds", "certs", "inpod", "standin"];
 
 export const DOOR_VALUES_MAX = 9;
 export const LINES_PER_FUNCTION_MAX = 70;

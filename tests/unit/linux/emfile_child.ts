@@ -3,7 +3,7 @@
  * emfile_test.ts, which starts it under `ulimit -n`.
  */
 import process from "node:process";
-import { createKernel, openFdCount } from "#linux";
+import { createKernel, OpenFiles } from "#linux";
 import { realClock } from "#system";
 import { Ip } from "#values";
 
@@ -25,7 +25,7 @@ acceptor.serve(({ stream }) => {
     await stream.closeWrite();
   })().catch(() => {});
 });
-console.log(JSON.stringify({ port: acceptor.address.port, fds: openFdCount() }));
+console.log(JSON.stringify({ port: acceptor.address.port, fds: OpenFiles.count() }));
 cpuMs();
 const lines = Deno.stdin.readable.pipeThrough(new TextDecoderStream());
 for await (const _ of lines) {

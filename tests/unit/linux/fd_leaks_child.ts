@@ -3,7 +3,7 @@
  * their own.
  */
 import { deepStrictEqual as assertEquals, rejects, throws } from "node:assert/strict";
-import { openFdCount } from "#linux";
+import { OpenFiles } from "#linux";
 import { ListenError, relay } from "#stream";
 import { bindTo, closeFd, localAddressOf, tcpSocket } from "../../../lib/linux/socket.ts";
 import { c } from "../../../lib/linux/libc.ts";
@@ -15,15 +15,15 @@ const dialer = kernel.dialer({});
 /** `work` once to open what stays open, then again under count. */
 async function leaksNothing(work: () => Promise<void> | void): Promise<void> {
   await work();
-  const before = openFdCount();
+  const before = OpenFiles.count();
   await work();
-  assertEquals(openFdCount(), before);
+  assertEquals(OpenFiles.count(), before);
 }
 
-Deno.test("openFdCount() follows what is open", () => {
-  const before = openFdCount();
+Deno.test("OpenFiles.count() follows what is open", () => {
+  const before = OpenFiles.count();
   using _file = Deno.openSync("/dev/null");
-  assertEquals(openFdCount(), before + 1);
+  assertEquals(OpenFiles.count(), before + 1);
 });
 
 Deno.test("300 dials and closes, accepts and aborts leave no fd behind", async () => {

@@ -1,7 +1,7 @@
 import { deepStrictEqual as assertEquals, ok as assert, rejects, throws } from "node:assert/strict";
 import net from "node:net";
 import { createKernel } from "#linux";
-import { DialError, ListenError, StreamError } from "#stream";
+import { type Arrival, DialError, ListenError, StreamError } from "#stream";
 import { realClock } from "#system";
 import { SocketAddress } from "#values";
 import { C, c } from "../../../lib/linux/libc.ts";
@@ -9,7 +9,9 @@ import { duplicateFdOf } from "../../../lib/linux/runtime_handles.ts";
 import {
   bindTo,
   closeFd,
+  encodeSockaddr,
   getOption,
+  isReady,
   localAddressOf,
   tcpSocket,
 } from "../../../lib/linux/socket.ts";
@@ -96,6 +98,35 @@ Deno.test("close() refuses new connections at once and leaves accepted ones alon
   );
   const [, chunk] = await Promise.all([dialed.write(bytes("still")), stream.read()]);
   assertEquals(new TextDecoder().decode(chunk!), "still");
+});
+
+Deno.test("close() hands out what the kernel has queued, and then refuses", async () => {
+  const acceptor = kernel.listen(listenOptions("127.61.1.30"));
+  const arrivals: Arrival[] = [];
+  acceptor.serve((arrival) => arrivals.push(arrival));
+  // All in one turn: the runtime has no chance to accept any of them.
+  const sockaddr = encodeSockaddr(acceptor.address);
+  const fds = Array.from({ length: 20 }, () => {
+    const fd = tcpSocket(4);
+    c.connect(fd, sockaddr, sockaddr.length);
+    return fd;
+  });
+  acceptor.close();
+  assertEquals(arrivals.length, 20);
+  const ports = fds.map((fd) => localAddressOf(fd).port);
+  assertEquals(arrivals.map(({ source }) => source.port).sort(), ports.sort());
+  for (const { stream } of arrivals) await stream.write(bytes("here"));
+  for (const fd of fds) {
+    assert(isReady(fd, C.POLLIN));
+    assertEquals(Number(c.read(fd, new Uint8Array(100), 100n)), 4);
+    closeFd(fd);
+  }
+  for (const { stream } of arrivals) stream.abort();
+  await Promise.all(arrivals.map(({ stream }) => stream.closed));
+  await rejects(
+    () => kernel.dialer({}).dial(acceptor.address, { timeoutMs: 1000 }),
+    (error: unknown) => error instanceof DialError && error.code === "ECONNREFUSED",
+  );
 });
 
 Deno.test("close() before serve() frees the port", () => {

@@ -1,18 +1,21 @@
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
-import { isIpv6Available, openFileLimit } from "#linux";
+import { OpenFiles } from "#linux";
+import { isIpv6Available } from "../../../lib/linux/process.ts";
 
-Deno.test("openFileLimit() is the soft limit that the shell sees", async () => {
+Deno.test("OpenFiles.limit() is the soft limit that the shell sees", async () => {
   const { stdout } = await new Deno.Command("sh", { args: ["-c", "ulimit -n"] }).output();
   const text = new TextDecoder().decode(stdout).trim();
   // The runtime raises its own limit at start and gives its children the old one.
-  if (text !== "unlimited") assert(openFileLimit() >= Number(text), `${openFileLimit()} < ${text}`);
+  if (text !== "unlimited") {
+    assert(OpenFiles.limit() >= Number(text), `${OpenFiles.limit()} < ${text}`);
+  }
 });
 
-Deno.test("raiseOpenFileLimit() lifts the soft limit to the hard one", async () => {
+Deno.test("OpenFiles.raiseLimit() lifts the soft limit to the hard one", async () => {
   const program = `
-    import { openFileLimit, raiseOpenFileLimit } from "#linux";
-    const raised = raiseOpenFileLimit();
-    console.log(JSON.stringify({ ...raised, now: openFileLimit() }));`;
+    import { OpenFiles } from "#linux";
+    const raised = OpenFiles.raiseLimit();
+    console.log(JSON.stringify({ ...raised, now: OpenFiles.limit() }));`;
   const { stdout } = await new Deno.Command("bash", {
     args: ["-c", `ulimit -Sn 200; ulimit -Hn 300; exec "$0" eval "$1"`, Deno.execPath(), program],
     cwd: new URL("../../../", import.meta.url),
