@@ -11,8 +11,8 @@ export interface DumpSources {
   staticConfig(): Promise<unknown>;
   /** Sorted by identity: `{identity, state, certChain, rootCerts}`. */
   certificates(): readonly unknown[];
-  /** Live connections of all data threads, and what peers did too often. */
-  report(): Promise<DataReport>;
+  /** Live connections of all data threads, what peers did too often, and in shared mode the pods by uid. */
+  report(): Promise<DataReport & { readonly workloadState?: unknown }>;
   version(): Readonly<Record<string, string>>;
   /** How it stands with the control plane; undefined without one. */
   xds(): unknown;
@@ -27,7 +27,7 @@ export async function configDump(
   pause: () => Promise<void>,
 ): Promise<AsyncIterable<string>> {
   const { mesh } = sources;
-  const [staticConfig, { connections, floods }] = await Promise.all([
+  const [staticConfig, { connections, floods, workloadState }] = await Promise.all([
     sources.staticConfig(),
     sources.report(),
   ]);
@@ -51,6 +51,7 @@ export async function configDump(
     { name: "stagedServices", value: Object.fromEntries(staged) },
     { name: "staticConfig", value: staticConfig },
     { name: "version", value: sources.version() },
+    ...(workloadState === undefined ? [] : [{ name: "workloadState", value: workloadState }]),
     list("workloads", mesh.workloads(), MeshDump.workload),
     ...(xds === undefined ? [] : [{ name: "xds", value: xds }]),
   ];

@@ -10,5 +10,5 @@ export type { DumpSources } from "./config_dump.ts";
 export type { HttpServer, HttpServerOptions, ListenAddress } from "./http_server.ts";
 export { startAdminServer } from "./admin.ts";
 export { ADMIN_LIMITS } from "./limits.ts";
-export { Readiness, startReadinessServer } from "./readiness.ts";
+export { type FollowedTask, Readiness, startReadinessServer } from "./readiness.ts";
 export { startStatsServer } from "./stats.ts";

@@ -2,9 +2,17 @@ import type { Log } from "#log";
 import type { Clock } from "#system";
 import { type HttpServer, type HttpServerOptions, serveHttp } from "./http_server.ts";
 
+/** A task that may come undone again. */
+export interface FollowedTask {
+  /** To be called when what it waits for may have changed. */
+  changed(): void;
+}
+
 /** What must be done before we are ready: each part registers its task at start and completes it later. */
 export class Readiness {
   readonly #pending = new Set<string>();
+  /** By task: what it waits for, in words. */
+  readonly #followed = new Map<string, () => readonly string[]>();
   readonly #startMs: number;
 
   /** Made at process start: completions are logged with the time since. */
@@ -18,9 +26,30 @@ export class Readiness {
     return () => this.#complete(task);
   }
 
-  /** Names in order. */
+  /** Complete as long as `waitsFor` names nothing; what it names is told to whoever asks. It must not throw. */
+  follow(task: string, waitsFor: () => readonly string[]): FollowedTask {
+    this.#pending.add(task);
+    this.#followed.set(task, waitsFor);
+    return {
+      changed: () => {
+        if (waitsFor().length === 0) return this.#complete(task);
+        if (this.#pending.has(task)) return;
+        this.#pending.add(task);
+        this.log.info?.(`Task '${task}' is pending again`, { waitsFor: waitsFor().join("; ") });
+      },
+    };
+  }
+
+  /** Names in order, each with what it waits for where that is known. */
   pending(): readonly string[] {
-    return [...this.#pending].sort();
+    for (const [task, waitsFor] of this.#followed) {
+      // Also time alone can end a wait.
+      if (waitsFor().length === 0) this.#complete(task);
+    }
+    return [...this.#pending].sort().map((task) => {
+      const waits = this.#followed.get(task)?.() ?? [];
+      return waits.length === 0 ? task : `${task} (${waits.join("; ")})`;
+    });
   }
 
   #complete(task: string): void {

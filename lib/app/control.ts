@@ -78,6 +78,7 @@ export class Control implements AsyncDisposable {
       log: scope("ztunnel::xds"),
       metrics,
       onCommit: (commit) => this.#onCommit(commit),
+      onConnected: (isConnected) => this.onTell({ tell: "control_plane", isConnected }),
     });
   }
 

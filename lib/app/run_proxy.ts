@@ -8,10 +8,12 @@ import { type Clock, realClock, realRng } from "#system";
 import { LocalLoadError } from "#xds";
 import { Control } from "./control.ts";
 import { DataThreads } from "./data_threads.ts";
+import { checkPowers, Pods } from "./pods.ts";
 import { declareMetrics, describeProcess } from "./process_facts.ts";
 import { startServers } from "./servers.ts";
 import { Shutdown } from "./shutdown.ts";
 import { workerSpawner } from "./spawn.ts";
+import { StartFailure } from "./start_failure.ts";
 import { surviveStrayErrors, textOf } from "./stray_errors.ts";
 
 const FAKE_CA_WARNING =
@@ -78,6 +80,8 @@ async function run(
   const { before, after } = OpenFiles.raiseLimit();
   log.info?.(`set file descriptor limits from ${before} to ${after}`);
 
+  if (config.proxyMode === "shared") checkPowers(config);
+
   const readiness = new Readiness(clock, hub.scope("ztunnel::readiness"));
   const meshKnown = readiness.register("state manager");
   const proxyUp = readiness.register("proxy");
@@ -87,37 +91,57 @@ async function run(
   await using control = await Control.create(config, { clock, rng: realRng, metrics, scope });
   await using threads = await startThreads(config, { clock, hub, metrics, control });
   declareMetrics(metrics, config, threads.count);
-  const servers = await startServers(config, {
-    clock,
-    hub,
-    readiness,
-    metrics,
-    control,
-    threads,
-    shutdown,
-  });
+  const pods = config.proxyMode === "shared"
+    ? new Pods(config, {
+      clock,
+      rng: realRng,
+      log: scope("ztunnel::inpod"),
+      metrics,
+      readiness,
+      threads,
+    })
+    : undefined;
+  const parts = { clock, hub, readiness, metrics, control, threads, pods, shutdown };
+  const servers = await startServers(config, parts);
   try {
     await control.loadMesh();
-    await Promise.race([openAll(config, threads), threads.lost]);
+    await Promise.race([openOwn(config, threads), threads.lost]);
     proxyUp();
     shutdown.onReload = () => void control.reload();
+    void control.meshKnown.then(() => {
+      threads.start();
+      meshKnown();
+      pods?.start();
+    });
     // Whoever stops us before the control plane has said anything is heard too.
-    const why = await Promise.race([
-      threads.lost,
-      shutdown.requested,
-      control.meshKnown.then(() => {
-        threads.start();
-        meshKnown();
-        return shutdown.requested;
-      }),
-    ]);
+    const { why, code } = await Promise.race([threads.lost, endOf(shutdown, pods)]);
     log.info?.(`shutdown requested by ${why}, draining`, { deadline_ms: config.drainDeadlineMs });
-    await Promise.all([threads.drain(config.drainDeadlineMs), servers.drain()]);
+    await Promise.all([
+      pods?.leave(),
+      threads.drain(config.drainDeadlineMs),
+      servers.drain(),
+    ]);
+    await pods?.end();
     log.info?.("shutdown complete");
-    return EXIT_OK;
+    return code;
   } finally {
     await servers.drain();
   }
+}
+
+/** What ends us, and with which exit code. */
+function endOf(
+  shutdown: Shutdown,
+  pods: Pods | undefined,
+): Promise<{ readonly why: string; readonly code: number }> {
+  const asked = shutdown.requested.then((why) => ({ why, code: EXIT_OK }));
+  if (pods === undefined) return asked;
+  const gaveUp = pods.gaveUp.then((reason) => {
+    // behaviour.md 14.10.
+    const why = `a CNI agent of another protocol (${reason})`;
+    return { why, code: EXIT_FAILURE };
+  });
+  return Promise.race([asked, gaveUp]);
 }
 
 async function startThreads(
@@ -149,11 +173,15 @@ async function startThreads(
   return threads;
 }
 
-/** In dedicated mode there is one instance, for as long as we live. */
-async function openAll(config: Config, threads: DataThreads): Promise<void> {
-  const { proxyWorkload: info } = config;
-  if (info === undefined) throw new Error("a dedicated proxy without its workload");
-  await threads.open({ kind: "dedicated", info });
+/** What is open for as long as we live: in dedicated mode the proxy, in shared mode our own inbound (behaviour.md 2.5). */
+async function openOwn(config: Config, threads: DataThreads): Promise<void> {
+  const { proxyMode, proxyWorkload, ownWorkload } = config;
+  if (proxyMode === "shared") {
+    if (ownWorkload !== undefined) await threads.open({ kind: "self", info: ownWorkload });
+    return;
+  }
+  if (proxyWorkload === undefined) throw new Error("a dedicated proxy without its workload");
+  await threads.open({ kind: "dedicated", info: proxyWorkload });
 }
 
 function complain(text: string): void {
@@ -163,5 +191,6 @@ function complain(text: string): void {
 /** What the user can mend: a port, a file. Anything else is a bug and says so with its trace. */
 function isStartFailure(error: unknown): error is Error {
   return error instanceof ListenError || error instanceof LocalLoadError ||
+    error instanceof StartFailure ||
     (error instanceof Error && /^cannot bind /.test(error.message));
 }

@@ -22,6 +22,7 @@ import type { SocketAddress } from "#values";
 import type { Control } from "./control.ts";
 import type { DataThreads } from "./data_threads.ts";
 import { versionFields } from "./process_facts.ts";
+import type { Pods } from "./pods.ts";
 import { hostOnly, wildcard } from "./settings.ts";
 import type { Shutdown } from "./shutdown.ts";
 
@@ -32,6 +33,8 @@ export interface ServerParts {
   readonly metrics: Metrics;
   readonly control: Control;
   readonly threads: DataThreads;
+  /** Absent in dedicated mode. */
+  readonly pods: Pods | undefined;
   readonly shutdown: Shutdown;
 }
 
@@ -65,23 +68,27 @@ export async function startServers(
   return { drain };
 }
 
-function adminSources(config: Config, { hub, control, threads, shutdown }: ServerParts) {
+function adminSources(config: Config, { hub, control, threads, pods, shutdown }: ServerParts) {
   return {
     logHub: hub,
     mesh: control.mesh.view,
     configDump: () => configDump(config),
     version: () => versionFields(config),
     certificates: () => control.certificates(),
-    report: () => reportOf(threads),
+    report: () => reportOf(threads, pods),
     xds: () => control.xds(),
     quit: () => shutdown.request("/quitquitquit"),
     staticConfig: () => Promise.resolve(staticConfig(control)),
   };
 }
 
-async function reportOf(threads: DataThreads): Promise<DataReport> {
+async function reportOf(
+  threads: DataThreads,
+  pods: Pods | undefined,
+): Promise<DataReport & { readonly workloadState?: unknown }> {
   const instances = await threads.report();
   return {
+    ...(pods === undefined ? {} : { workloadState: pods.state(instances) }),
     connections: {
       inbound: instances.flatMap(({ connections }) => connections.inbound),
       outbound: instances.flatMap(({ connections }) => connections.outbound),

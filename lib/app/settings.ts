@@ -52,6 +52,7 @@ export function instanceOptions(
       responseBaggage: config.responseBaggage,
       from: config.bindAddress,
       policyInfoLogging: config.policyInfoLogging,
+      localWorkloadWaitMs: config.localWorkloadWaitMs,
       quiet: {
         halfClosedLingerMs: config.halfClosedLingerMs,
         idleTimeoutMs: config.idleTimeoutMs,
@@ -66,7 +67,7 @@ export function instanceOptions(
       },
     },
     listeners: listenersOf(config, spec, mark, keepalive),
-    dialer: { ...mark, ...keepalive },
+    dialer: { ...(spec.kind === "self" ? {} : mark), ...keepalive },
     pool: {
       settings: { ...http2, headerListBytesMax: HTTP2.clientHeaderListBytesMax },
       streamsPerConnectionMax: config.poolStreamsPerConnectionMax,
@@ -104,6 +105,12 @@ function listenersOf(
     : requireOriginalSource
     ? "required"
     : "off";
+  // Towards our own servers nobody's address is kept and nothing is redirected (behaviour.md 2.5).
+  if (spec.kind === "self") {
+    const at = wildcard(config, ports.inbound);
+    return { inbound: { ...fdOf("inbound"), at, transparent: "off", redirected: false } };
+  }
+  // A pod's ports are shared by our threads, and with our successor (behaviour.md 10.11).
   const reusePort = spec.kind === "pod" && config.inpodPortReuse;
   const base = { transparent, reusePort, ...mark } as const;
   const captured = (component: Component, port: number): ListenOptions => ({

@@ -89,6 +89,8 @@ export interface Config {
     /** Variables that were set by hand, so that nobody adapts them. */
     readonly explicit: boolean;
   };
+  /** Ours, ZTUNNEL_LOCAL_WORKLOAD_WAIT: how long a connection waits for its own pod to be known (behaviour.md 4.2). */
+  readonly localWorkloadWaitMs: number;
   readonly poolStreamsPerConnectionMax: number;
   readonly poolUnusedReleaseMs: number;
   /** Ours, ZTUNNEL_HALF_CLOSED_LINGER; 0 is for ever. */

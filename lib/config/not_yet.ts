@@ -4,23 +4,15 @@
  * @module
  */
 import type { Reader } from "./reader.ts";
-import { CERTIFICATES, CONTROL, DNS, MODE } from "./variables.ts";
+import { CERTIFICATES, CONTROL, DNS } from "./variables.ts";
 
 /** The settings in question, as they came out. */
 export interface Asked {
-  readonly mode: "shared" | "dedicated";
   readonly crlPath: string | undefined;
   readonly xdsOnDemand: boolean;
 }
 
 export function refuseWhatIsNotBuilt(reader: Reader, asked: Asked): void {
-  if (asked.mode === "shared") {
-    reader.refuse(
-      MODE.mode,
-      "shared mode is not built yet; this version can do PROXY_MODE=dedicated with PROXY_WORKLOAD_INFO",
-      asked.mode,
-    );
-  }
   if (asked.xdsOnDemand) {
     reader.refuse(CONTROL.xdsOnDemand, "on-demand xDS is not built yet; this version can do false");
   }

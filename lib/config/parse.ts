@@ -69,7 +69,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   checkRoots(reader, config, input.readFile);
   checkCompliance(reader);
   checkRuntimeEnvironment(reader, input.env);
-  refuseWhatIsNotBuilt(reader, { ...config, mode: config.proxyMode });
+  refuseWhatIsNotBuilt(reader, config);
   for (const warning of unknownVariables(input.env)) reader.warn(warning);
   const { problems, warnings } = reader;
   return { config: problems.length === 0 ? freezeDeep(config) : undefined, problems, warnings };
@@ -159,7 +159,7 @@ function whereWeAre(reader: Reader, mesh: ProxyConfig) {
 
 function dataPath(reader: Reader, { readFile }: ConfigInput) {
   const markDefault = reader.get(MODE.mode) === "shared" ? SHARED_PACKET_MARK : undefined;
-  const ipv6Enabled = reader.get(DATA_PATH.ipv6);
+  const ipv6Enabled = reader.get(DATA_PATH.ipv6) && kernelHasIpv6(readFile);
   const { streamWindow, connectionWindow, frame } = DATA_PATH;
   return {
     packetMark: reader.get(DATA_PATH.packetMark) ?? markDefault,
@@ -181,6 +181,7 @@ function dataPath(reader: Reader, { readFile }: ConfigInput) {
       frameBytes: reader.get(frame),
       explicit: [streamWindow, connectionWindow, frame].some((variable) => reader.isSet(variable)),
     },
+    localWorkloadWaitMs: reader.get(DATA_PATH.localWorkloadWait),
     poolStreamsPerConnectionMax: reader.get(DATA_PATH.poolStreams),
     poolUnusedReleaseMs: reader.get(DATA_PATH.poolRelease),
     halfClosedLingerMs: reader.get(DATA_PATH.halfClosedLinger),
@@ -292,6 +293,15 @@ function exists(path: string, readFile: (path: string) => string | undefined): b
     return path !== "" && readFile(path) !== undefined;
   } catch {
     return false; // Unreadable, or no path at all: a token is longer than any file name.
+  }
+}
+
+/** A kernel started with `ipv6.disable=1` has the one file and not the other; where neither is there, nobody knows. */
+function kernelHasIpv6(readFile: (path: string) => string | undefined): boolean {
+  try {
+    return readFile("/proc/net/if_inet6") !== undefined || readFile("/proc/net/dev") === undefined;
+  } catch {
+    return true;
   }
 }
 

@@ -225,6 +225,12 @@ export const DATA_PATH = {
     "HBONE receive window of a connection.",
   ),
   frame: fixed("HTTP2_FRAME_SIZE", FRAME_BYTES, "1048576", "Largest HBONE frame that we take."),
+  localWorkloadWait: fixed(
+    "ZTUNNEL_LOCAL_WORKLOAD_WAIT",
+    DURATION,
+    "5s",
+    "How long a connection waits for the control plane to tell of its own pod.",
+  ),
   poolStreams: fixed(
     "POOL_MAX_STREAMS_PER_CONNECTION",
     integer(1, 0xffff, "u16"),

@@ -23,6 +23,9 @@ const CONNECT_TIMEOUT_MS = 10_000;
  */
 const WAIT_FOR_OTHERS_MAX_MS = CONNECT_TIMEOUT_MS;
 
+/** A hop that says GOAWAY to a request more often than this does so for good. */
+const TURNED_AWAY_MAX = 5;
+
 /** What may share a connection (behaviour.md 7.7). */
 export interface TunnelKey {
   readonly source: SpiffeId;
@@ -143,6 +146,7 @@ export class TunnelPool {
   async #open(lane: Lane, request: TunnelRequest, stop?: StopSignal): Promise<TunnelStream> {
     const startMs = this.options.clock.monotonicMs();
     let retried = false;
+    let turnedAway = 0;
     let serialMin = 0;
     for (;;) {
       this.#assertGoing(stop);
@@ -176,10 +180,16 @@ export class TunnelPool {
       try {
         return await this.#request(pooled, request, stop);
       } catch (error) {
-        const dead = error instanceof Http2Error && error.kind !== "stream";
-        if (!dead || !reused || retried) throw this.#refusalOf(error, stop);
-        // Found dead, as idle connections are. No byte of the user was sent, so asking again is safe.
-        retried = true;
+        // No byte of the user was sent yet, so asking again is safe.
+        if (error instanceof Http2Error && error.kind === "goaway") {
+          // A fresh one too: a proxy that makes room for its successor takes connections until its listener is closed.
+          if (++turnedAway > TURNED_AWAY_MAX) throw this.#refusalOf(error, stop);
+        } else {
+          // Found dead, as idle connections are.
+          const dead = error instanceof Http2Error && error.kind !== "stream";
+          if (!dead || !reused || retried) throw this.#refusalOf(error, stop);
+          retried = true;
+        }
         serialMin = this.#lanes.nextSerial;
         this.#lanes.discard(lane, pooled);
       }

@@ -30,6 +30,8 @@ export type ToData =
   }
   | { readonly tell: "cert"; readonly identity: SpiffeId; readonly bundle: CertBundle }
   | { readonly tell: "cert_failed"; readonly identity: SpiffeId; readonly reason: string }
+  /** Whether the control plane can tell us of changes; at first it can. */
+  | { readonly tell: "control_plane"; readonly isConnected: boolean }
   /** Answered by `opened` or `open_failed`. Accepts at once if `start` was said before. */
   | { readonly tell: "open"; readonly instance: number; readonly spec: InstanceSpec }
   /** Data may accept: the mesh is known. */

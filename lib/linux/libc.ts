@@ -70,6 +70,7 @@ const library = Deno.dlopen("libc.so.6", {
   setns: { parameters: ["i32", "i32"], result: "i32" },
   open: { parameters: ["buffer", "i32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
+  _exit: { parameters: ["i32"], result: "void" },
   fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
   gettid: { parameters: [], result: "i32" },
   calloc: { parameters: ["usize", "usize"], result: "pointer" },

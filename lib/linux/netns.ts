@@ -29,7 +29,8 @@ export function inNetns<T>(
   } finally {
     if (c.setns(home, C.CLONE_NEWNET) !== 0) {
       Deno.stderr.writeSync(new TextEncoder().encode(STUCK));
-      Deno.exit(EXIT_STUCK);
+      // Deno.exit would end a Worker alone, and say so as if nothing had happened.
+      c._exit(EXIT_STUCK);
     }
   }
 }
@@ -98,6 +99,19 @@ export class Netns implements Disposable {
       const devices = inNetns(this.#fd, () => Deno.readTextFileSync("/proc/thread-self/net/dev"));
       // Two lines of headings, then one for each device.
       return devices.trim().split("\n").slice(2).every((line) => OF_NO_POD.test(line));
+    } catch {
+      return false;
+    }
+  }
+
+  /**
+   * Lets connections that a closing listener has not accepted move to another one of the same port
+   * (net.ipv4.tcp_migrate_req of ip-sysctl.rst, since Linux 5.14). False where that cannot be set: /proc/sys may be read-only.
+   */
+  migrateConnections(): boolean {
+    try {
+      inNetns(this.#fd, () => Deno.writeTextFileSync("/proc/sys/net/ipv4/tcp_migrate_req", "1"));
+      return true;
     } catch {
       return false;
     }

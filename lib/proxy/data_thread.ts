@@ -44,6 +44,7 @@ export class DataThread {
   readonly #bundles: Bundles;
   readonly #open = new Map<number, Open>();
   #started = false;
+  #isControlPlaneConnected = true;
 
   constructor(private readonly deps: DataThreadDeps) {
     const { port } = deps;
@@ -77,6 +78,9 @@ export class DataThread {
         return;
       case "list_connections":
         return port.post({ tell: "connections", id: word.id, instances: this.#reports() });
+      case "control_plane":
+        this.#isControlPlaneConnected = word.isConnected;
+        return;
       case "log_filter":
         return log.setFilter(word.filter);
       case "log_taken":
@@ -97,6 +101,7 @@ export class DataThread {
       const instance = new ProxyInstance(options, {
         ...this.deps,
         kernel,
+        isControlPlaneConnected: () => this.#isControlPlaneConnected,
         bundles: this.#bundles,
       });
       this.#open.set(id, { instance, ground });

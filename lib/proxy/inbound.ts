@@ -31,7 +31,7 @@ export async function serveInbound(
   arrival: Arrival,
 ): Promise<void> {
   try {
-    const workload = await parts.local.get();
+    const workload = await parts.local.get(arrival.local.ip);
     const bundle = await parts.bundles.get(parts.local.identityOf(workload));
     const secured = await parts.tls.server(arrival.stream, bundle);
     const server = serveTunnels(
@@ -77,7 +77,7 @@ async function serveTunnel(
   const answer = new Answer(request);
   try {
     const authority = authorityOf(request);
-    const workload = await parts.local.get();
+    const workload = await parts.local.get(arrival.local.ip);
     const given = { parts, seat, arrival, request, answer, peer, log, startMs };
     await deliver({ ...given, authority, workload });
   } catch (error) {

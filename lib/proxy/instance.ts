@@ -39,6 +39,7 @@ export interface InstanceDeps {
   readonly scope: (name: string) => Log;
   /** Says what is the same on every thread; the others say it at debug. */
   readonly isSpokesman: boolean;
+  readonly isControlPlaneConnected: () => boolean;
 }
 
 interface LiveServer {
@@ -76,7 +77,14 @@ export class ProxyInstance {
 
   constructor(options: InstanceOptions, private readonly deps: InstanceDeps) {
     const { settings } = options;
-    const local = new LocalWorkload(deps.view, settings.info, deps.clock);
+    const local = new LocalWorkload({
+      view: deps.view,
+      info: settings.info,
+      network: settings.network,
+      clock: deps.clock,
+      waitMs: settings.localWorkloadWaitMs,
+      isControlPlaneConnected: deps.isControlPlaneConnected,
+    });
     const { bundles } = deps;
     const dialer = deps.kernel.dialer(options.dialer);
     this.#log = deps.scope("ztunnel::proxy");

@@ -1,7 +1,17 @@
 import { identityOf, type MeshView, type Workload, type WorkloadInfo } from "#mesh";
 import type { Clock } from "#system";
-import { Refusal, type SpiffeId } from "#values";
-import { PROXY_LIMITS } from "./parts.ts";
+import { type Ip, Refusal, type SpiffeId } from "#values";
+
+export interface LocalWorkloadOptions {
+  readonly view: MeshView;
+  readonly info: WorkloadInfo;
+  readonly network: string;
+  readonly clock: Clock;
+  /** How long a connection waits for the control plane to tell of our workload. */
+  readonly waitMs: number;
+  /** Whether the control plane can tell us anything now. */
+  readonly isControlPlaneConnected: () => boolean;
+}
 
 /**
  * The workload that a proxy instance serves, looked up once per epoch of the mesh. A connection that comes before
@@ -12,35 +22,45 @@ export class LocalWorkload {
   #workload: Workload | undefined;
   readonly #waiters = new Set<(workload: Workload | undefined) => void>();
 
-  constructor(
-    private readonly view: MeshView,
-    private readonly info: WorkloadInfo,
-    private readonly clock: Clock,
-  ) {}
+  constructor(private readonly options: LocalWorkloadOptions) {}
 
   /** Now, without waiting. */
   get current(): Workload | undefined {
-    if (this.#epoch !== this.view.epoch) {
-      this.#epoch = this.view.epoch;
-      this.#workload = this.view.localWorkload(this.info);
+    const { view, info } = this.options;
+    if (this.#epoch !== view.epoch) {
+      this.#epoch = view.epoch;
+      this.#workload = view.localWorkload(info);
     }
     return this.#workload;
   }
 
-  /** Rejects with a Refusal (unknown_workload) after the wait. */
-  async get(): Promise<Workload> {
+  /** Rejects with a Refusal (unknown_workload) after the wait. `ip` is ours, as the connection has it. */
+  async get(ip: Ip): Promise<Workload> {
     const workload = this.current ?? await this.#wait();
     if (workload !== undefined) return workload;
-    const { name, namespace, serviceAccount } = this.info;
     throw new Refusal({
       kind: "unknown_workload",
-      workload: `${serviceAccount}.${namespace} (${name})`,
+      workload: describe(this.options.info),
+      cause: this.#causeAt(ip),
     });
+  }
+
+  /** Whoever is on call wants to know whose fault it is (users.md 1, 17). */
+  #causeAt(ip: Ip): string {
+    const { view, network, waitMs, isControlPlaneConnected } = this.options;
+    const other = view.workloadAt(network, ip);
+    const known = other === undefined
+      ? `it knows nobody at ${ip}`
+      : `it knows ${ip} as ${describe(other)} on node "${other.node}"`;
+    if (isControlPlaneConnected()) {
+      return `not told by the control plane within ${waitMs} ms; ${known}`;
+    }
+    return `the control plane is not connected, and from before ${known}`;
   }
 
   /** Our own name: the trust domain is the record's, the rest is what the node calls us (behaviour.md 9.7). */
   identityOf(workload: Workload): SpiffeId {
-    return identityOf({ ...workload, ...this.info });
+    return identityOf({ ...workload, ...this.options.info });
   }
 
   /** The mesh has changed. */
@@ -58,8 +78,14 @@ export class LocalWorkload {
         timer.cancel();
         resolve(workload);
       };
-      const timer = this.clock.after(PROXY_LIMITS.localWorkloadWaitMs, () => wake(undefined));
+      const { clock, waitMs } = this.options;
+      const timer = clock.after(waitMs, () => wake(undefined));
       this.#waiters.add(wake);
     });
   }
+}
+
+/** As ztunnel prints it (behaviour.md 15.1). */
+function describe({ name, namespace, serviceAccount }: WorkloadInfo): string {
+  return `${serviceAccount}.${namespace} (${name})`;
 }

@@ -45,7 +45,7 @@ export async function serveOutbound(
   const log = parts.log.within({ name: via, fields: { id: display(traceId) } });
   let source: Workload;
   try {
-    source = await parts.local.get();
+    source = await parts.local.get(arrival.source.ip);
   } catch (error) {
     return deny(parts, arrival, Refusal.failureOf(error));
   }

@@ -20,8 +20,6 @@ import type { QuietLimits } from "./reaper.ts";
 export const PROXY_LIMITS = {
   /** A TCP connection to the application or to a plain destination. */
   connectTimeoutMs: 10_000,
-  /** The local workload may be a moment late from the control plane (behaviour.md 4.2). */
-  localWorkloadWaitMs: 5_000,
   /** After a drain's deadline: what was cut off gets this long to write its access line. */
   forcedEndMs: 500,
   /** Greeting and request together; a client that takes longer is not speaking SOCKS. */
@@ -40,6 +38,8 @@ export interface ProxySettings {
   readonly searchDomains: readonly string[];
   readonly ipv6Enabled: boolean;
   readonly illegalPorts: ReadonlySet<number>;
+  /** The local workload may be a moment late from the control plane (behaviour.md 4.2). */
+  readonly localWorkloadWaitMs: number;
   /** Send baggage on 200 responses and trust that of requests (ENABLE_RESPONSE_BAGGAGE). */
   readonly responseBaggage: boolean;
   /** Every dial leaves from here, if set. */

@@ -40,7 +40,7 @@ async function deliver(
   arrival: Arrival,
   startMs: number,
 ): Promise<void> {
-  const workload = await parts.local.get();
+  const workload = await parts.local.get(arrival.local.ip);
   const target = arrival.destination;
   const facts: ConnectionFacts = { source: arrival.source, destination: target };
   const log = parts.log.within({

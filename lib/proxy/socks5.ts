@@ -99,7 +99,7 @@ function textOf(bytes: Uint8Array): string {
 async function resolve(parts: ProxyParts, arrival: Arrival, name: string): Promise<Ip> {
   const literal = Ip.parse(name);
   if (literal !== undefined) return literal;
-  const client = await parts.local.get();
+  const client = await parts.local.get(arrival.source.ip);
   const { clusterDomain, searchDomains, preferredServiceNamespace, ipv6Enabled } = parts.settings;
   const answer = answerName(parts.view, {
     name,

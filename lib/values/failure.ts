@@ -24,7 +24,7 @@ export type Failure =
   | { readonly kind: "tls_handshake"; readonly cause: string }
   | { readonly kind: "tls_config"; readonly cause: string }
   | { readonly kind: "identity"; readonly cause: string }
-  | { readonly kind: "unknown_workload"; readonly workload: string }
+  | { readonly kind: "unknown_workload"; readonly workload: string; readonly cause: string }
   | { readonly kind: "no_service"; readonly target: SocketAddress }
   | { readonly kind: "no_hostname"; readonly hostname: string }
   | { readonly kind: "no_port"; readonly hostname: string; readonly port: number }
@@ -152,7 +152,7 @@ function describeRefused(failure: Exclude<Failure, { kind: FailureInTransit }>):
     case "identity":
       return `cannot get our own certificate: ${failure.cause}`;
     case "unknown_workload":
-      return `unknown source workload: ${failure.workload}`;
+      return `unknown source workload: ${failure.workload}: ${failure.cause}`;
     case "no_service":
       return `no service for ${SocketAddress.format(failure.target)}`;
     case "no_hostname":

@@ -28,6 +28,8 @@ export interface XdsOptions {
   readonly metrics: Metrics;
   /** After each commit; the view already shows it. A large response has several. */
   readonly onCommit: (commit: Commit) => void;
+  /** The stream was answered, or has ended. */
+  readonly onConnected?: (isConnected: boolean) => void;
 }
 
 /** A mesh that follows its control plane. Close it, or it keeps the process alive. */
@@ -134,6 +136,7 @@ class XdsFollower implements XdsWatch {
         (send) => this.#speaker(send),
       );
       this.#send = undefined;
+      if (this.#link.isConnected) this.#options.onConnected?.(false);
       this.#session.closed(ended.status);
       this.#link.disconnected(this.#now(), stop.aborted ? undefined : ended.error);
       if (stop.aborted) break;
@@ -156,6 +159,7 @@ class XdsFollower implements XdsWatch {
       answered: () => {
         this.#link.connected(this.#now());
         this.#state = "connected";
+        this.#options.onConnected?.(true);
         this.#log.info?.("connected to the xds server", { address: this.#options.endpoint.url });
       },
       heard: async (message) => {

@@ -194,6 +194,15 @@ inPod("a namespace is known by its inode, and its file is closed once", (fd) => 
   throws(() => Netns.adopt(9_999), /fstat/);
 });
 
+inPod("connections of a closing listener may move, in that namespace alone", (fd) => {
+  const path = "/proc/sys/net/ipv4/tcp_migrate_req";
+  const atHome = Deno.readTextFileSync(path);
+  assertEquals(Netns.adopt(fd).migrateConnections(), true);
+  assertEquals(sh(`ip netns exec ${NAME} cat ${path}`).text, "1\n");
+  assertEquals(Deno.readTextFileSync(path), atHome);
+  assertEquals(Netns.adopt(c.open(cString("/dev/null"), C.O_CLOEXEC)).migrateConnections(), false);
+});
+
 inPod("a namespace with nothing but loopback is a dead pod's", (fd) => {
   const netns = Netns.adopt(fd);
   assertEquals(netns.isAbandoned, true);
@@ -201,6 +210,36 @@ inPod("a namespace with nothing but loopback is a dead pod's", (fd) => {
   assertEquals(netns.isAbandoned, false);
   must(`ip netns exec ${NAME} ip link del eth0`);
   assertEquals(netns.isAbandoned, true);
+});
+
+inPod("a thread that cannot come home ends the process, from a Worker too", async () => {
+  const lib = new URL("../../lib/linux/", import.meta.url);
+  const program = `
+    import { inNetns } from "${lib}netns.ts";
+    import { c, cString, C } from "${lib}libc.ts";
+    const pod = c.open(cString("/var/run/netns/${NAME}"), C.O_CLOEXEC);
+    // The first time opens the way home; then it is taken away.
+    inNetns(pod, () => 1);
+    const home = Deno.readLinkSync("/proc/thread-self/ns/net");
+    const ways = [...Deno.readDirSync("/proc/self/fd")].map(({ name }) => Number(name)).filter((fd) => {
+      try {
+        return Deno.readLinkSync("/proc/self/fd/" + fd) === home;
+      } catch {
+        return false;
+      }
+    });
+    inNetns(pod, () => ways.forEach((fd) => c.close(fd)));
+    console.log("went on");`;
+  const url = `data:application/typescript,${encodeURIComponent(program)}`;
+  for (const how of [program, `new Worker("${url}", { type: "module" });`]) {
+    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["eval", how],
+      cwd: new URL("../../", import.meta.url),
+    }).output();
+    const text = new TextDecoder();
+    assertEquals([code, text.decode(stdout)], [70, ""], text.decode(stderr));
+    assert(text.decode(stderr).includes("cannot leave a pod's network namespace"));
+  }
 });
 
 testAsRoot(

@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 
-TIMEOUT_SECONDS = 10
+TIMEOUT_SECONDS = 30
 
 
 def listening(path):

@@ -49,6 +49,37 @@ Deno.test("readiness says what is pending, in order, then ready", async () => {
   match(lines.join(""), /Task 'state manager' complete \([\d.]+ms\), marking server ready\t\n/);
 });
 
+Deno.test("a followed task comes undone and says what it waits for", () => {
+  const lines: string[] = [];
+  const hub = createLogHub({
+    write: (bytes) => void lines.push(new TextDecoder().decode(bytes)),
+    nowMs: () => 0,
+    filter: "",
+    format: "plain",
+  });
+  const readiness = new Readiness(realClock, hub.scope("ztunnel::readiness"));
+  let waits = ["the CNI agent"];
+  const task = readiness.follow("workload proxy manager", () => waits);
+  deepStrictEqual(readiness.pending(), ["workload proxy manager (the CNI agent)"]);
+  waits = [];
+  task.changed();
+  task.changed();
+  deepStrictEqual(readiness.pending(), []);
+  waits = ["pod shop/a: busy", "pod shop/b: busy"];
+  task.changed();
+  readiness.register("proxy");
+  deepStrictEqual(readiness.pending(), [
+    "proxy",
+    "workload proxy manager (pod shop/a: busy; pod shop/b: busy)",
+  ]);
+  waits = [];
+  deepStrictEqual(readiness.pending(), ["proxy"], "time alone has ended the wait");
+  hub.flush();
+  const text = lines.join("");
+  strictEqual(text.match(/Task 'workload proxy manager' complete/g)?.length, 2, text);
+  match(text, /Task 'workload proxy manager' is pending again.*pod shop\/a: busy/);
+});
+
 Deno.test("stats gives one body in every encoding, and none to short ones", async () => {
   const metrics = new Metrics({ nowMs: () => 0 });
   await withServer(startStatsServer({ ...on("stats"), metrics }), async (_, port) => {

@@ -40,6 +40,7 @@ Deno.test("parseConfig() gives every setting its default", () => {
     tls12Enabled: false,
     packetMark: undefined,
     requireOriginalSource: undefined,
+    localWorkloadWaitMs: 5_000,
     localhostAppTunnel: true,
     responseBaggage: true,
     ipv6Enabled: true,
@@ -301,6 +302,14 @@ Deno.test("parseConfig() leaves ::1 out where the loopback device has no IPv6", 
   strictEqual(configOf({ files: { [path]: "0\n" } }).ipv6LoopbackEnabled, true);
   strictEqual(configOf({ files: { [path]: new Error("no") } }).ipv6LoopbackEnabled, true);
   strictEqual(configOf({ env: { IPV6_ENABLED: "false" } }).ipv6LoopbackEnabled, false);
+  const devices = { "/proc/net/dev": "lo: 0" };
+  const without = configOf({ files: devices });
+  deepStrictEqual([without.ipv6Enabled, without.ipv6LoopbackEnabled], [false, false]);
+  strictEqual(configOf({ files: { ...devices, "/proc/net/if_inet6": "" } }).ipv6Enabled, true);
+  strictEqual(
+    configOf({ files: { ...devices, "/proc/net/if_inet6": new Error("no") } }).ipv6Enabled,
+    true,
+  );
 });
 
 Deno.test("parseConfig() reads resolv.conf, and refuses one that cannot be read", () => {

@@ -163,6 +163,25 @@ Deno.test("TunnelPool sends a request once more when its pooled connection was d
   assertEquals([hops.dials.length, requests], [2, 2]);
 });
 
+Deno.test("TunnelPool asks again when a fresh connection makes room for another, and not for ever", async () => {
+  await using hops = new Hops();
+  // The first two hops drain before their first request; what comes after their last stream is not looked at.
+  let leaving = 2;
+  hops.onServer = (server) => {
+    if (leaving-- > 0) server.drain();
+  };
+  const { stream } = await hops.pool.open(keyOf(), REQUEST);
+  assertEquals(await say(stream, "hello"), "hello");
+  await hangUp(stream);
+  assertEquals(hops.dials.length, 3);
+
+  await using never = new Hops();
+  never.onServer = (server) => server.drain();
+  const failure = await failureOf(never.pool.open(keyOf(), REQUEST));
+  assertEquals(failure, { kind: "http2", cause: "the peer sent GOAWAY: NO_ERROR" });
+  assertEquals(never.dials.length, 6);
+});
+
 Deno.test("TunnelPool gives up when a fresh connection dies as well", async () => {
   await using hops = new Hops();
   hops.onTunnel = () => hops.wires.at(-1)!.abort();

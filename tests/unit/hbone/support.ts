@@ -34,6 +34,8 @@ export class Hops implements AsyncDisposable {
   readonly wires: ByteStream[] = [];
   /** What a dial waits for; may reject. */
   beforeDial: () => Promise<void> = () => Promise.resolve();
+  /** A connection has come in. */
+  onServer: (server: Pick<ServerConnection, "drain">) => void = () => {};
   onTunnel: (request: IncomingConnect) => void = (request) => {
     const stream = request.accept(new Map([["baggage", ["k8s.namespace.name=shop"]]]));
     echo(stream).catch(() => {});
@@ -74,9 +76,13 @@ export class Hops implements AsyncDisposable {
       concurrentStreamsMax: streamsMax,
     };
     const secured = { stream: far, peer: PEER };
-    this.servers.push(
-      serveTunnels(secured, { settings, clock: this.clock }, (request) => this.onTunnel(request)),
+    const server = serveTunnels(
+      secured,
+      { settings, clock: this.clock },
+      (request) => this.onTunnel(request),
     );
+    this.servers.push(server);
+    this.onServer(server);
     return Object.assign(near, { local: HOP });
   }
 

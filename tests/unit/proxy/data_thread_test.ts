@@ -181,7 +181,10 @@ Deno.test("a connection that comes before its workload is known waits 5 s for it
   const lost = lonely.kernel.connect(15001, at("10.1.0.5:1"), at("10.96.0.20:80"));
   await lonely.clock.advance(5_000);
   await rejects(readText(lost), { kind: "reset" });
-  match(lonely.lines[0]!, /error="unknown source workload: web\.shop \(web\)"/);
+  match(
+    lonely.lines[0]!,
+    /error="unknown source workload: web\.shop \(web\): not told by the control plane within 5000 ms/,
+  );
 });
 
 Deno.test("SOCKS5 speaks RFC 1928: addresses, names of the mesh, and each refusal with its code", async () => {

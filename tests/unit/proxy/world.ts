@@ -57,6 +57,7 @@ export function options(clock: FakeClock): InstanceOptions {
   } as const);
   return {
     settings: {
+      localWorkloadWaitMs: 5_000,
       info: WEB_INFO,
       network: "",
       clusterDomain: "cluster.local",
