@@ -1,5 +1,6 @@
 import { buildInfo, describeProblem, parseConfig, readEnvironment, variableTable } from "#config";
 import { Command, CommanderError } from "commander";
+import type { DevArguments } from "./dev_arguments.ts";
 import { printError, printOut } from "./print.ts";
 
 const EXIT_OK = 0;
@@ -42,9 +43,33 @@ function commands(args: readonly string[], finish: (code: number) => void): Comm
     .action(async () => finish(await proxy(args)));
 
   program.command("dev")
-    .description("a small mesh on this machine's loopback, to try things out")
+    .description(
+      "a small mesh on this machine's loopback, to try things out: a test control plane with the mesh of a file, " +
+        "a proxy per meshed workload, a service per port",
+    )
     .option("--mesh <file>", "the mesh to run, as local YAML (see examples/dev.yaml)")
-    .action(async (options: { readonly mesh?: string }) => {
+    .option(
+      "--control-plane-only",
+      "nothing but the control plane: xDS, CA, and their faults on demand",
+    )
+    .option(
+      "--listen <ip:port>",
+      "where the control plane listens; port 0 is any free one",
+      "127.0.0.1:15012",
+    )
+    .option("--control-port <port>", "of its knobs over HTTP (GET / says which)", "15014")
+    .option("--files <folder>", "where its roots and tokens are put; a temporary folder if absent")
+    .option(
+      "--token <owner...>",
+      "tokens to be put there, for namespace/account or namespace/account@node",
+    )
+    .option(
+      "--workloads <count>",
+      "only: a generated mesh instead of a file's, of so many workloads",
+    )
+    .option("--services <count>", "in so many services", "10000")
+    .option("--nodes <count>", "on so many nodes", "1000")
+    .action(async (options: DevArguments) => {
       const { runDev } = await import("./dev.ts");
       finish(await runDev(options));
     });

@@ -1,21 +1,25 @@
+import { type DevArguments, readArguments } from "./dev_arguments.ts";
 import { painter } from "./dev_lines.ts";
-import { runSession } from "./dev_session.ts";
 import { printError, printOut } from "./print.ts";
 
-export interface DevArguments {
-  /** A YAML to use instead of the one that comes with us. */
-  readonly mesh?: string;
-}
-
 /** `ztunnel dev`: returns the exit code when Ctrl-C, SIGTERM or a failure has ended it. */
-export async function runDev(options: DevArguments): Promise<number> {
+export async function runDev(typed: DevArguments): Promise<number> {
   const colour = Deno.stdout.isTerminal() && Deno.env.get("NO_COLOR") === undefined;
-  return await runSession({
-    path: options.mesh ?? examplePath(),
-    paint: painter(colour),
-    print: (line) => printOut(`${line}\n`),
-    printError: (line) => printError(`${line}\n`),
-  });
+  const paint = painter(colour);
+  const print = (line: string) => printOut(`${line}\n`);
+  const complain = (line: string) => printError(`${line}\n`);
+  try {
+    const settings = readArguments(typed, examplePath());
+    if (settings.isControlPlaneOnly) {
+      const { runControlPlane } = await import("./dev_control_plane.ts");
+      return await runControlPlane({ settings, print, printError: complain });
+    }
+    const { runSession } = await import("./dev_session.ts");
+    return await runSession({ settings, paint, print, printError: complain });
+  } catch (error) {
+    complain(paint("red", `dev: ${error instanceof Error ? error.message : String(error)}`));
+    return 1;
+  }
 }
 
 /** As short as it can be said, since people are told to edit it. */

@@ -34,6 +34,9 @@ export function parseLine(text: string): ProxyLine | undefined {
   }
 }
 
+/** Of the lines of the control plane that `dev` runs. */
+export const CONTROL_PLANE_SCOPE = "istiod";
+
 /** The text for people, or undefined for a line that `dev` does not show. */
 export function readable(proxy: string, line: ProxyLine, paint: Paint): string | undefined {
   const level = textOf(line["level"]);
@@ -45,7 +48,8 @@ export function readable(proxy: string, line: ProxyLine, paint: Paint): string |
     const style = level === "error" ? "red" : "yellow";
     return `${time} ${who} ${paint(style, level)} ${message}${detailOf(line)}`;
   }
-  if (message.startsWith("local mesh reloaded")) {
+  // What the control plane does is what one waits for after an edit.
+  if (textOf(line["scope"]) === CONTROL_PLANE_SCOPE && message !== "local mesh loaded") {
     return `${time} ${who} ${message}${detailOf(line)}`;
   }
   return undefined;

@@ -25,10 +25,18 @@ export interface RunningProxy {
   end(): Promise<void>;
 }
 
-/** Starts `proxy` on its loopback address with the mesh of `meshPath`. */
+/** Where a proxy finds its control plane, and what it shows there. */
+export interface ControlPlaneAccess {
+  /** Of xDS and of the CA. */
+  readonly url: string;
+  readonly rootsPath: string;
+  readonly tokenPath: string;
+}
+
+/** Starts `proxy` on its loopback address; its mesh and its certificate come from the control plane. */
 export function startProxy(
   proxy: DevProxy,
-  meshPath: string,
+  access: ControlPlaneAccess,
   clock: Clock,
   onLine: (line: ProxyLine) => void,
 ): RunningProxy {
@@ -47,9 +55,15 @@ export function startProxy(
       DENO_NO_UPDATE_CHECK: "1",
       PROXY_MODE: "dedicated",
       PROXY_WORKLOAD_INFO: `${namespace}/${name}/${serviceAccount}`,
-      FAKE_CA: "true",
-      XDS_ADDRESS: "",
-      LOCAL_XDS_PATH: meshPath,
+      XDS_ADDRESS: access.url,
+      CA_ADDRESS: access.url,
+      XDS_ROOT_CA: access.rootsPath,
+      CA_ROOT_CA: access.rootsPath,
+      AUTH_TOKEN: access.tokenPath,
+      CLUSTER_ID: proxy.workload.clusterId || "Kubernetes",
+      POD_NAME: name,
+      POD_NAMESPACE: namespace,
+      INSTANCE_IP: proxy.ip,
       UNSTABLE_ENABLE_SOCKS5: "true",
       ENABLE_ORIG_SRC: "false",
       NODE_NAME: proxy.workload.node,

@@ -2,9 +2,12 @@
  * `ztunnel dev`: a whole mesh on this machine's loopback, from one YAML.
  * @module
  */
-import { type Clock, realClock } from "#system";
+import { createLogHub } from "#log";
+import { type Clock, realClock, realRng } from "#system";
 import { SocketAddress } from "#values";
-import { type Paint, readable } from "./dev_lines.ts";
+import type { LocalMesh } from "#xds";
+import type { DevSettings } from "./dev_arguments.ts";
+import { CONTROL_PLANE_SCOPE, type Paint, parseLine, readable } from "./dev_lines.ts";
 import {
   clientOf,
   commandsOf,
@@ -16,21 +19,15 @@ import {
 } from "./dev_plan.ts";
 import { type RunningProxy, startProxy } from "./dev_proxy.ts";
 
-/** An editor may write a file in several steps. */
-const EDIT_SETTLE_MS = 200;
-
 export interface DevOptions {
-  /** The mesh's YAML. */
-  readonly path: string;
+  readonly settings: DevSettings;
   readonly paint: Paint;
   readonly print: (line: string) => void;
   readonly printError: (line: string) => void;
 }
 
-/** What is wrong with the YAML, one line each. */
-class Mistakes extends Error {}
-
 type Demo = { readonly demo: DevDemo; readonly service: AsyncDisposable };
+type Host = Awaited<ReturnType<typeof import("#standin").hostControlPlane>>;
 
 /** Runs until a signal or a child ends it; returns the exit code. */
 export async function runSession(options: DevOptions): Promise<number> {
@@ -45,11 +42,10 @@ export async function runSession(options: DevOptions): Promise<number> {
   const session = new Session(options, realClock);
   let code: number;
   try {
-    const plan = await session.load();
-    await Promise.race([session.start(plan), stop.promise]);
+    await Promise.race([session.start(), stop.promise]);
     code = await Promise.race([stop.promise, session.running()]);
   } catch (error) {
-    printError(paint("red", `dev: ${error instanceof Error ? error.message : String(error)}`));
+    printError(paint("red", `dev: ${messageOf(error)}`));
     code = 1;
   } finally {
     await session.end();
@@ -60,44 +56,38 @@ export async function runSession(options: DevOptions): Promise<number> {
 
 class Session {
   #plan: DevPlan | undefined;
+  #host: Host | undefined;
+  #folder: string | undefined;
   readonly #demos: Demo[] = [];
   readonly #proxies: RunningProxy[] = [];
   #ending = false;
-  #watcher: Deno.FsWatcher | undefined;
+  #starting: Promise<void> = Promise.resolve();
+  /** Edits are followed one after another. */
+  #following: Promise<void> = Promise.resolve();
 
   constructor(private readonly options: DevOptions, private readonly clock: Clock) {}
 
-  /** Throws an Error with every problem of the YAML. */
-  async load(): Promise<DevPlan> {
-    const { path } = this.options;
-    const { formatProblem, loadLocal } = await import("#xds");
-    let text: string;
-    try {
-      text = await Deno.readTextFile(path);
-    } catch (error) {
-      throw new Error(`cannot read ${path}: ${error instanceof Error ? error.message : error}`);
-    }
-    const loaded = loadLocal(text, path);
-    if ("problems" in loaded) {
-      throw new Mistakes(loaded.problems.map(formatProblem).join("\n"));
-    }
-    return planDev(loaded.mesh);
+  start(): Promise<void> {
+    return this.#starting = this.#start();
   }
 
-  async start(plan: DevPlan): Promise<void> {
-    const { print, paint, path } = this.options;
-    this.#plan = plan;
+  async #start(): Promise<void> {
+    const { print, paint, settings } = this.options;
+    const plan = this.#plan = await loadPlan(meshPathOf(settings));
     for (const demo of plan.demos) await this.#startDemo(demo);
-    for (const proxy of plan.proxies) this.#startProxy(proxy, plan);
+    const host = await this.#startControlPlane();
+    for (const proxy of plan.proxies) await this.#startProxy(proxy, host);
     await Promise.all(this.#proxies.map((proxy) => proxy.ready()));
     if (this.#ending) return;
-    for (const line of introduction(plan, path, paint)) print(line);
-    this.#watch().catch((error) => {
-      const message = error instanceof Error ? error.message : String(error);
-      this.options.printError(
-        paint("yellow", `dev: cannot follow ${path}, demo services stay as they are: ${message}`),
-      );
-    });
+    const { url } = host.plane;
+    for (
+      const line of introduction(plan, {
+        path: meshPathOf(settings),
+        paint,
+        istiod: url.slice("https://".length),
+        controlUrl: host.controlUrl,
+      })
+    ) print(line);
   }
 
   /** Resolves with 1 when a proxy ends by itself. */
@@ -117,23 +107,63 @@ class Session {
 
   async end(): Promise<void> {
     this.#ending = true;
-    this.#watcher?.close();
-    await Promise.all([
-      ...this.#proxies.map((proxy) => proxy.end()),
-      ...this.#demos.map(({ service }) => service[Symbol.asyncDispose]()),
-    ]);
+    await Promise.all(this.#proxies.map((proxy) => proxy.end()));
+    // What was being started when the end came is ended too.
+    await this.#starting.catch(() => {});
+    await Promise.all(this.#demos.map(({ service }) => service[Symbol.asyncDispose]()));
+    await this.#host?.[Symbol.asyncDispose]();
+    if (this.#folder !== undefined) await Deno.remove(this.#folder, { recursive: true });
   }
 
-  #startProxy(proxy: DevProxy, plan: DevPlan): void {
-    const { print, paint, path } = this.options;
-    // Every proxy reloads the same file; one voice is enough for what concerns the mesh.
-    const speaks = proxy === clientOf(plan);
+  async #startControlPlane(): Promise<Host> {
+    const { settings, print, paint } = this.options;
+    const { hostControlPlane } = await import("#standin");
+    const folder = settings.folder ?? await Deno.makeTempDir({ prefix: "ztunnel-dev-" });
+    if (settings.folder === undefined) this.#folder = folder;
+    else await Deno.mkdir(folder, { recursive: true });
+    const decoder = new TextDecoder();
+    const hub = createLogHub({
+      write: (bytes) => {
+        for (const text of decoder.decode(bytes).trimEnd().split("\n")) {
+          const line = parseLine(text);
+          const told = line && readable(CONTROL_PLANE_SCOPE, line, paint);
+          if (told !== undefined && !this.#ending) print(told);
+        }
+      },
+      nowMs: () => this.clock.nowMs(),
+      filter: "info",
+      format: "json",
+    });
+    return this.#host = await hostControlPlane({
+      clock: this.clock,
+      rng: realRng,
+      log: hub.scope(CONTROL_PLANE_SCOPE),
+      source: {
+        kind: "file",
+        path: meshPathOf(settings),
+        onMesh: (mesh) => {
+          this.#following = this.#following.then(() => this.#follow(mesh));
+        },
+      },
+      ...settings.listen,
+      controlPort: settings.controlPort,
+      folder,
+    });
+  }
+
+  async #startProxy(proxy: DevProxy, { plane, credentials }: Host): Promise<void> {
+    const { print, paint } = this.options;
+    const { name, namespace, serviceAccount } = proxy.workload;
+    const access = {
+      url: plane.url,
+      rootsPath: credentials.rootsPath,
+      tokenPath: await credentials.addToken({ namespace, serviceAccount }),
+    };
+    if (this.#ending) return;
     this.#proxies.push(
-      startProxy(proxy, path, this.clock, (line) => {
-        const text = readable(proxy.workload.name, line, paint);
-        if (text === undefined) return;
-        if (!speaks && /^(local mesh|FAKE_CA)/.test(String(line["message"]))) return;
-        print(text);
+      startProxy(proxy, access, this.clock, (line) => {
+        const text = readable(name, line, paint);
+        if (text !== undefined) print(text);
       }),
     );
   }
@@ -151,28 +181,15 @@ class Session {
     }
   }
 
-  /** The proxies follow the file themselves; `dev` follows with its demo services. */
-  async #watch(): Promise<void> {
-    const { path } = this.options;
-    const slash = path.lastIndexOf("/");
-    this.#watcher = Deno.watchFs(slash < 0 ? "." : path.slice(0, slash) || "/");
-    for await (const event of this.#watcher) {
-      const name = path.slice(slash + 1);
-      if (!event.paths.some((changed) => changed.endsWith(`/${name}`))) continue;
-      await this.clock.sleep(EDIT_SETTLE_MS);
-      await this.#follow();
-    }
-  }
-
-  async #follow(): Promise<void> {
+  /** The proxies are told by the control plane; `dev` follows with its demo services. */
+  async #follow(mesh: LocalMesh): Promise<void> {
     const { print, printError, paint } = this.options;
+    if (this.#ending) return;
     let plan: DevPlan;
     try {
-      plan = await this.load();
+      plan = planDev(mesh);
     } catch (error) {
-      // A mistake in the YAML is the proxies' to report, with line and column; what is left concerns dev only.
-      const message = error instanceof Error ? error.message : String(error);
-      if (!(error instanceof Mistakes)) printError(paint("yellow", `dev: ${message}`));
+      printError(paint("yellow", `dev: ${messageOf(error)}`));
       return;
     }
     const before = this.#plan!;
@@ -190,7 +207,7 @@ class Session {
         await this.#startDemo(demo);
         print(`dev: started demo service "${demo.name}" on ${SocketAddress.format(demo.address)}`);
       } catch (error) {
-        printError(paint("yellow", `dev: ${error instanceof Error ? error.message : error}`));
+        printError(paint("yellow", `dev: ${messageOf(error)}`));
       }
     }
     const known = new Set(before.proxies.map((proxy) => `${proxy.workload.name} ${proxy.ip}`));
@@ -205,13 +222,44 @@ class Session {
   }
 }
 
-function introduction(plan: DevPlan, path: string, paint: Paint): string[] {
+function meshPathOf({ source }: DevSettings): string {
+  if (source.kind === "file") return source.path;
+  throw new Error("a generated mesh has no proxies to start");
+}
+
+/** Throws an Error with every problem of the YAML, one line each. */
+async function loadPlan(path: string): Promise<DevPlan> {
+  const { formatProblem, loadLocal } = await import("#xds");
+  let text: string;
+  try {
+    text = await Deno.readTextFile(path);
+  } catch (error) {
+    throw new Error(`cannot read ${path}: ${messageOf(error)}`);
+  }
+  const loaded = loadLocal(text, path);
+  if ("mesh" in loaded) return planDev(loaded.mesh);
+  throw new Error(loaded.problems.map(formatProblem).join("\n"));
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+interface Places {
+  readonly path: string;
+  readonly paint: Paint;
+  readonly istiod: string;
+  readonly controlUrl: string;
+}
+
+function introduction(plan: DevPlan, { path, paint, istiod, controlUrl }: Places): string[] {
   const client = clientOf(plan);
   const last = plan.proxies.at(-1)!;
   return [
     "",
     paint("bold", "A mesh is running on this machine."),
     "",
+    `  istiod   ${paint("cyan", "".padEnd(10))} ${istiod}  xDS and CA`,
     ...plan.proxies.map(({ workload, ip }) =>
       `  proxy    ${
         paint("cyan", workload.name.padEnd(10))
@@ -232,7 +280,10 @@ function introduction(plan: DevPlan, path: string, paint: Paint): string[] {
     "Then look:",
     `  curl -s http://${client.ip}:15020/metrics | grep istio_tcp   ${paint("dim", "# metrics")}`,
     `  curl -s http://${last.ip}:15000/config_dump                  ${paint("dim", "# state")}`,
-    `Edit ${paint("bold", path)} while this runs: the mesh follows. Ctrl-C ends everything.`,
+    `  curl -s ${controlUrl}/                     ${
+      paint("dim", "# what the control plane can do wrong, on demand")
+    }`,
+    `Edit ${paint("bold", path)} while this runs: an edit is a push. Ctrl-C ends everything.`,
     "",
   ];
 }

@@ -8,6 +8,7 @@ import type { Directory } from "./directory.ts";
 import type { Faults } from "./faults.ts";
 import { IstiodStream } from "./istiod_stream.ts";
 import type { ControlPlaneEvent } from "./records.ts";
+import type { Caller } from "./tokens.ts";
 import { answerBytes, type WireAnswer, type WireDifference } from "./wire_mesh.ts";
 
 /** With `reorder`, a response waits so long for another one that it could let pass. */
@@ -15,6 +16,7 @@ const REORDER_WAIT_MS = 100;
 
 export interface ClientStreamOptions {
   readonly id: number;
+  readonly caller: Caller;
   readonly call: ServerDuplexStream<Buffer, Buffer>;
   readonly directory: Directory;
   readonly faults: Faults;
@@ -57,7 +59,7 @@ export class ClientStream {
   }
 
   #hear(bytes: Buffer): void {
-    const { faults, tell, id } = this.#options;
+    const { faults, tell, id, caller } = this.#options;
     if (this.#stop.signal.aborted) return;
     if (bytes.length > faults.requestBytesMax) {
       const reason =
@@ -67,7 +69,7 @@ export class ClientStream {
       return;
     }
     const { heard, answers } = this.#machine.hear(fromBinary(DeltaDiscoveryRequestSchema, bytes));
-    tell({ kind: "heard", stream: id, node: this.#machine.node, heard });
+    tell({ kind: "heard", stream: id, caller, node: this.#machine.node, heard });
     this.#send(answers);
   }
 
@@ -105,7 +107,7 @@ export class ClientStream {
   }
 
   #write(answer: WireAnswer): void {
-    const { call, faults, id, tell } = this.#options;
+    const { call, faults, id, caller, tell } = this.#options;
     const ordered = faults.reorder
       ? { ...answer, resources: answer.resources.toReversed() }
       : answer;
@@ -114,6 +116,7 @@ export class ClientStream {
     tell({
       kind: "sent",
       stream: id,
+      caller,
       type: answer.type,
       nonce: answer.nonce,
       resources: answer.resources.length,
@@ -125,11 +128,12 @@ export class ClientStream {
   #close(): void {
     if (this.#stop.signal.aborted) return;
     this.#stop.abort();
-    const { tell, closed, id } = this.#options;
+    const { tell, closed, id, caller } = this.#options;
     closed();
     tell({
       kind: "stream_closed",
       stream: id,
+      caller,
       ...(this.#reason !== undefined && { reason: this.#reason }),
     });
   }

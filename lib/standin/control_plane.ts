@@ -248,6 +248,7 @@ export class ControlPlane implements AsyncDisposable {
     });
     const client = new ClientStream({
       id: stream,
+      caller: checked.caller,
       call,
       directory: this.#directory,
       faults: this.faults,

@@ -10,6 +10,14 @@
 export { type DemoService, startDemoService } from "./demo_service.ts";
 export { ControlPlane, type ControlPlaneOptions } from "./control_plane.ts";
 export { MeshAuthority } from "./authority.ts";
+export {
+  type ControlPlaneHost,
+  hostControlPlane,
+  type HostOptions,
+  type MeshSource,
+  type RootStep,
+} from "./host.ts";
+export { GeneratedMesh, type MeshSize } from "./generate.ts";
 export { Tokens } from "./tokens.ts";
 export type { Caller, TokenRequest } from "./tokens.ts";
 export type { ControlPlaneEvent, EventOf, Records } from "./records.ts";

@@ -13,16 +13,23 @@ export type ControlPlaneEvent =
     readonly clusterId: string;
   }
   /** `reason` is what we ended it with; the client ended it where there is none. */
-  | { readonly kind: "stream_closed"; readonly stream: number; readonly reason?: string }
+  | {
+    readonly kind: "stream_closed";
+    readonly stream: number;
+    readonly caller: Caller;
+    readonly reason?: string;
+  }
   | {
     readonly kind: "heard";
     readonly stream: number;
+    readonly caller: Caller;
     readonly node: string;
     readonly heard: Heard;
   }
   | {
     readonly kind: "sent";
     readonly stream: number;
+    readonly caller: Caller;
     readonly type: WireType;
     readonly nonce: string;
     readonly resources: number;

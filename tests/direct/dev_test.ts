@@ -113,7 +113,11 @@ testAsRoot(
         dev.output,
       );
       match(dev.output(), /explicitly denied by: demo\/nobody-to-vault/);
-
+      // The mesh came by xDS and the certificates from the CA, not from a file.
+      for (const who of ["client", "server"]) {
+        match(dev.output(), new RegExp(`istiod   pushed addresses to=demo/${who} resources=4`));
+        match(dev.output(), new RegExp(`certificate issued to=demo/${who} identity=spiffe://`));
+      }
       await editAndFollow(folder, dev, commands);
     } finally {
       await run(`kill -s INT -- -${dev.child.pid}`);
@@ -140,7 +144,11 @@ async function editAndFollow(folder: string, dev: Dev, commands: readonly string
     () => /nobody-to-vault/.test(dev.output().split("reloaded")[1] ?? ""),
     dev.output,
   );
-  // One proxy speaks for all; the server's own reload may come a moment later.
+  await until(
+    "the edit is a push of what changed",
+    () => /pushed policies to=demo\/server resources=1 /.test(dev.output()),
+    dev.output,
+  );
   let now = await run(`${commands[1]} -s -S -m 10`);
   await until("the second curl is let through", async () => {
     now = await run(`${commands[1]} -s -S -m 10`);
@@ -153,6 +161,7 @@ async function editAndFollow(folder: string, dev: Dev, commands: readonly string
     () => /dev\.yaml:\d+:\d+: .*polices/.test(dev.output()),
     dev.output,
   );
+  strictEqual((await run(`${commands[1]} -s -S -m 10`)).code, 0, "nothing is lost by a mistake");
 }
 
 async function checkCapture(capture: Deno.ChildProcess, path: string): Promise<void> {

@@ -16,3 +16,11 @@ Deno.test("readable() gives a terminal nothing to obey, whatever a peer put into
   ok(!/[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]/.test(text), JSON.stringify(text));
   strictEqual(text.split("\n").length, 2, "the head, and the error below it");
 });
+
+Deno.test("readable() shows what the control plane does, and not that it began", () => {
+  const told = (message: string, scope: string) =>
+    readable("istiod", { level: "info", time: "", scope, message, to: "demo/x" }, painter(false));
+  strictEqual(told("pushed policies", "istiod"), " istiod   pushed policies to=demo/x");
+  strictEqual(told("local mesh loaded", "istiod"), undefined);
+  strictEqual(told("connected", "ztunnel::xds"), undefined);
+});
