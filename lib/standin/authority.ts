@@ -72,8 +72,10 @@ export class MeshAuthority {
 
   /** Step 2: the announced root signs. */
   async useAnnouncedRoot(): Promise<void> {
-    if (this.#next === undefined) throw new Error("no root was announced");
-    this.#signer = await signerBelow(this.#next, this.options);
+    const next = this.#next;
+    if (next === undefined) throw new Error("no root was announced");
+    this.#next = undefined;
+    this.#signer = await signerBelow(next, this.options);
   }
 
   /** Step 3: only the last root is handed out. */

@@ -7,6 +7,7 @@ import { realClock, seededRng } from "#system";
 import { watchXds } from "#xds";
 import { ControlPlaneProcess } from "../support/control_plane_process.ts";
 import { until } from "../support/netns.ts";
+import { realNetwork } from "../support/network.ts";
 
 const test = (name: string, fn: () => Promise<void>) =>
   Deno.test({ name, fn, sanitizeOps: false, sanitizeResources: false });
@@ -26,6 +27,7 @@ function follow({ places }: ControlPlaneProcess, tokenPath: string) {
     node: { podName: "zt", podNamespace: "istio-system", metadata: {}, metadataJson: {} },
     onDemand: false,
     writer: mesh.writer,
+    dialer: realNetwork.dialer,
     clock: realClock,
     rng: seededRng(1),
     log: silentLog,
