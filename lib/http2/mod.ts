@@ -1,5 +1,5 @@
 /**
- * HTTP/2 over any ByteStream: CONNECT, client and server, and a client's other requests.
+ * HTTP/2 over any ByteStream: CONNECT and other requests, client and server.
  *
  * Owns: the connection, its settings, flow control and limits. Never: HBONE words. Runs on: every thread.
  *
@@ -13,6 +13,7 @@ export type {
   Headers,
   Http2Settings,
   IncomingConnect,
+  IncomingRequest,
   RequestHead,
   ServerConnection,
 } from "./types.ts";

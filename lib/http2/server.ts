@@ -8,7 +8,7 @@ import type { HeaderBlock } from "./header_blocks.ts";
 import { type RequestHead, validateRequest, validateTrailers } from "./headers.ts";
 import type { HeaderField } from "./hpack.ts";
 import type { Tunnel } from "./tunnel.ts";
-import type { Headers, Http2Settings, IncomingConnect, ServerConnection } from "./types.ts";
+import type { Headers, Http2Settings, IncomingRequest, ServerConnection } from "./types.ts";
 
 /**
  * The client's preface and SETTINGS must be in by then: REF has no limit and lets a silent peer hold a socket for
@@ -16,6 +16,7 @@ import type { Headers, Http2Settings, IncomingConnect, ServerConnection } from "
  */
 const SETTINGS_TIMEOUT_MS = 10_000;
 const STATUS_OK = 200;
+const NO_HEADERS: Headers = new Map();
 
 /**
  * Serves `stream` and owns it from here on. `onRequest` gets every request, whatever its method, except malformed ones,
@@ -26,7 +27,7 @@ export function serve(
   stream: ByteStream,
   settings: Http2Settings,
   clock: Clock,
-  onRequest: (request: IncomingConnect) => void,
+  onRequest: (request: IncomingRequest) => void,
   onFlood?: OnFlood,
 ): ServerConnection {
   return new Server(stream, settings, clock, onRequest, onFlood);
@@ -45,7 +46,7 @@ class Server implements ServerConnection, Role {
     stream: ByteStream,
     private readonly settings: Http2Settings,
     clock: Clock,
-    private readonly onRequest: (request: IncomingConnect) => void,
+    private readonly onRequest: (request: IncomingRequest) => void,
     readonly onFlood: OnFlood | undefined,
   ) {
     this.#connection = new Connection(stream, settings, clock, this);
@@ -158,10 +159,11 @@ class Server implements ServerConnection, Role {
   }
 }
 
-/** A request; `respond` answers any method with a body to follow, for servers that are no tunnel. */
-export class Incoming implements IncomingConnect {
+/** A request, of whatever method. */
+export class Incoming implements IncomingRequest {
   readonly method: string;
   readonly authority: string;
+  readonly path: string;
   readonly headers: Headers;
   #answered = false;
   #abandoned: AbortController | undefined;
@@ -173,6 +175,7 @@ export class Incoming implements IncomingConnect {
   ) {
     this.method = head.method;
     this.authority = head.authority;
+    this.path = head.path ?? "";
     this.headers = head.headers;
   }
 
@@ -183,6 +186,10 @@ export class Incoming implements IncomingConnect {
       if (!this.#answered && this.tunnel.isOver) this.#abandoned.abort();
     }
     return this.#abandoned.signal;
+  }
+
+  get stream(): ByteStream {
+    return this.tunnel;
   }
 
   /** The stream is over. */
@@ -206,18 +213,34 @@ export class Incoming implements IncomingConnect {
   }
 
   refuse(status: number): void {
-    this.#answer();
-    const { tunnel } = this;
-    if (tunnel.isOver || !this.#send(status, new Map(), true)) return;
-    const { remoteEnded } = tunnel;
-    tunnel.noteLocalEnd();
-    // Once the answer is out the stream is reset with NO_ERROR (RFC 9113 section 8.1): a peer that goes on sending
-    // would hold one of its streams with us for ever.
-    if (!remoteEnded) tunnel.resetBy(Code.noError, new StreamError("aborted", "refused"));
+    this.respondEmpty(status, NO_HEADERS);
   }
 
-  #send(status: number, headers: Headers, endStream: boolean): boolean {
-    const fields: HeaderField[] = [[":status", String(status)]];
+  respondEmpty(status: number, headers: Headers): void {
+    this.#answer();
+    if (!this.tunnel.isOver && this.#send(status, headers, true)) this.#end("refused");
+  }
+
+  endWith(trailers: Headers): void {
+    const { tunnel } = this;
+    if (tunnel.pending !== undefined) throw new Error("cannot end: a write is under way");
+    if (tunnel.isOver || tunnel.localEnded) return;
+    if (this.#send(undefined, trailers, true)) this.#end("answered");
+  }
+
+  /**
+   * Once the answer is out the stream is reset with NO_ERROR (RFC 9113 section 8.1): a peer that goes on sending would
+   * hold one of its streams with us for ever.
+   */
+  #end(how: string): void {
+    const { tunnel } = this;
+    const { remoteEnded } = tunnel;
+    tunnel.noteLocalEnd();
+    if (!remoteEnded) tunnel.resetBy(Code.noError, new StreamError("aborted", how));
+  }
+
+  #send(status: number | undefined, headers: Headers, endStream: boolean): boolean {
+    const fields: HeaderField[] = status === undefined ? [] : [[":status", String(status)]];
     for (const [name, values] of headers) {
       for (const value of values) fields.push([name, value]);
     }

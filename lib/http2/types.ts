@@ -91,6 +91,23 @@ export interface IncomingConnect {
   readonly abandoned: AbortSignal;
 }
 
+/** Any request as a server sees it that is no tunnel. */
+export interface IncomingRequest extends IncomingConnect {
+  /** `:path`; empty with CONNECT. */
+  readonly path: string;
+  /** Read, it is the request's body, before an answer too; written after `respond`, the answer's. */
+  readonly stream: ByteStream;
+  /** Answers with a head; a body may follow, and then END_STREAM by `closeWrite` or `endWith`. Returns `stream`. */
+  respond(status: number, headers: Headers): ByteStream;
+  /** Answers with a head and nothing after it. */
+  respondEmpty(status: number, headers: Headers): void;
+  /**
+   * Ends the answer that `respond` began with trailers (RFC 9113 section 8.1), when everything written is on its way.
+   * Does nothing to a stream that is over.
+   */
+  endWith(trailers: Headers): void;
+}
+
 export interface ServerConnection {
   readonly activeStreams: number;
   /** What the peer did too often, by kind (users.md 3.2). */

@@ -1,11 +1,10 @@
-import { Buffer } from "node:buffer";
 import { fromBinary } from "@bufbuild/protobuf";
-import type { ServerDuplexStream } from "@grpc/grpc-js";
 import { DeltaDiscoveryRequestSchema } from "#proto/xds_pb.ts";
 import type { Clock } from "#system";
 import { GRPC_CODES } from "./ca_service.ts";
 import type { Directory } from "./directory.ts";
 import type { Faults } from "./faults.ts";
+import type { GrpcCall } from "./grpc_server.ts";
 import { IstiodStream } from "./istiod_stream.ts";
 import type { ControlPlaneEvent } from "./records.ts";
 import type { Caller } from "./tokens.ts";
@@ -17,7 +16,7 @@ const REORDER_WAIT_MS = 100;
 export interface ClientStreamOptions {
   readonly id: number;
   readonly caller: Caller;
-  readonly call: ServerDuplexStream<Buffer, Buffer>;
+  readonly call: GrpcCall;
   readonly directory: Directory;
   readonly faults: Faults;
   readonly clock: Clock;
@@ -38,10 +37,19 @@ export class ClientStream {
   constructor(options: ClientStreamOptions) {
     this.#options = options;
     this.#machine = new IstiodStream(options.directory);
-    const { call } = options;
-    call.on("data", (bytes: Buffer) => this.#hear(bytes));
-    call.on("end", () => call.end());
-    for (const name of ["close", "cancelled", "finish"]) call.on(name, () => this.#close());
+    void options.call.closed.then(() => this.#close());
+  }
+
+  /** Until the client or we have ended it. */
+  async run(): Promise<void> {
+    const { call, faults } = this.#options;
+    while (!this.#stop.signal.aborted) {
+      const message = await call.next(faults.requestBytesMax);
+      if (message === undefined) break;
+      if (typeof message === "number") this.#refuse(message);
+      else this.#hear(message);
+    }
+    await call.end(0, "");
   }
 
   /** Whether there was anything to tell this client. */
@@ -53,21 +61,21 @@ export class ClientStream {
 
   end(code: number, details: string): void {
     this.#reason = `${code} ${details}`.trim();
-    if (code === 0) this.#options.call.end();
-    else this.#options.call.emit("error", { code, details });
+    void this.#options.call.end(code, details);
     this.#close();
   }
 
-  #hear(bytes: Buffer): void {
-    const { faults, tell, id, caller } = this.#options;
+  #refuse(bytesCount: number): void {
+    const { faults, tell } = this.#options;
+    const reason =
+      `grpc: received message larger than max (${bytesCount} vs. ${faults.requestBytesMax})`;
+    tell({ kind: "refused", service: "xds", code: GRPC_CODES.resourceExhausted, reason });
+    this.end(GRPC_CODES.resourceExhausted, reason);
+  }
+
+  #hear(bytes: Uint8Array): void {
+    const { tell, id, caller } = this.#options;
     if (this.#stop.signal.aborted) return;
-    if (bytes.length > faults.requestBytesMax) {
-      const reason =
-        `grpc: received message larger than max (${bytes.length} vs. ${faults.requestBytesMax})`;
-      tell({ kind: "refused", service: "xds", code: GRPC_CODES.resourceExhausted, reason });
-      this.end(GRPC_CODES.resourceExhausted, reason);
-      return;
-    }
     const { heard, answers } = this.#machine.hear(fromBinary(DeltaDiscoveryRequestSchema, bytes));
     tell({ kind: "heard", stream: id, caller, node: this.#machine.node, heard });
     this.#send(answers);
@@ -102,17 +110,16 @@ export class ClientStream {
     const { clock, faults } = this.#options;
     this.#sending = this.#sending.then(async () => {
       if (faults.answerDelayMs > 0) await clock.sleep(faults.answerDelayMs, this.#stop.signal);
-      if (!this.#stop.signal.aborted) this.#write(answer);
+      if (!this.#stop.signal.aborted) await this.#write(answer);
     });
   }
 
-  #write(answer: WireAnswer): void {
+  async #write(answer: WireAnswer): Promise<void> {
     const { call, faults, id, caller, tell } = this.#options;
     const ordered = faults.reorder
       ? { ...answer, resources: answer.resources.toReversed() }
       : answer;
     const bytes = answerBytes(ordered, faults.paddingBytes);
-    call.write(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length));
     tell({
       kind: "sent",
       stream: id,
@@ -123,6 +130,7 @@ export class ClientStream {
       removed: answer.removed.length,
       bytes: bytes.length,
     });
+    await call.send(bytes);
   }
 
   #close(): void {

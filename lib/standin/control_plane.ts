@@ -1,20 +1,13 @@
-import { Buffer } from "node:buffer";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import {
-  type Metadata,
-  Server,
-  ServerCredentials,
-  type ServerDuplexStream,
-  type ServerUnaryCall,
-} from "@grpc/grpc-js";
 import { IstioCertificateRequestSchema, IstioCertificateResponseSchema } from "#proto/ca_pb.ts";
 import type { Clock, Rng } from "#system";
-import { MeshAuthority } from "./authority.ts";
+import { MeshAuthority, type ServerCertificate } from "./authority.ts";
 import { CaService, GRPC_CODES } from "./ca_service.ts";
 import { ClientStream } from "./client_stream.ts";
 import { Directory } from "./directory.ts";
 import { type Faults, noFaults, type Poison } from "./faults.ts";
 import { poisonResource } from "./poison.ts";
+import { type GrpcCall, GrpcServer } from "./grpc_server.ts";
 import { type ControlPlaneEvent, Records } from "./records.ts";
 import { type TokenCheck, Tokens } from "./tokens.ts";
 import {
@@ -31,6 +24,8 @@ const SERVER_DNS = ["istiod.istio-system.svc", "localhost"];
 const NODE_PROXIES = ["istio-system/ztunnel"];
 const TRUST_DOMAIN = "cluster.local";
 const LIFETIME_MAX_MS = 24 * 3_600_000;
+/** A request is some 600 bytes. */
+const CSR_BYTES_MAX = 64 * 1024;
 
 export interface ControlPlaneOptions {
   readonly clock: Clock;
@@ -63,7 +58,7 @@ export class ControlPlane implements AsyncDisposable {
   readonly #ca: CaService;
   #mesh: WireMesh;
   #directory: Directory;
-  #server: Server | undefined;
+  #server: GrpcServer | undefined;
   #port: number;
   #streamsCount = 0;
 
@@ -132,31 +127,28 @@ export class ControlPlane implements AsyncDisposable {
   }
 
   /** Cuts every connection and takes no new one, as if it had died. */
-  suspend(): Promise<void> {
-    this.#server?.forceShutdown();
+  async suspend(): Promise<void> {
+    const server = this.#server;
     this.#server = undefined;
-    return Promise.resolve();
+    await server?.close();
   }
 
   /** Listens again on the same port, with a new certificate. */
   async resume(): Promise<void> {
     if (this.#server !== undefined) return;
-    const { cert_chain, private_key } = await this.#keyPair();
-    const server = new Server({
-      // Larger ones are refused by us, in istiod's words.
-      "grpc.max_receive_message_length": -1,
-      "grpc.max_send_message_length": -1,
+    const { chainPem, keyPem } = await this.#certificate();
+    this.#server = new GrpcServer({
+      ip: this.ip,
+      port: this.#port,
+      chainPem,
+      keyPem,
+      clock: this.options.clock,
+      handlers: {
+        [ADS_PATH]: (call) => this.#follow(call),
+        [CA_PATH]: (call) => this.#certify(call),
+      },
     });
-    this.#addServices(server);
-    const credentials = ServerCredentials.createSsl(cert_chain, [{ cert_chain, private_key }]);
-    this.#port = await new Promise<number>((resolve, reject) =>
-      server.bindAsync(
-        `${this.ip}:${this.#port}`,
-        credentials,
-        (error, port) => error ? reject(error) : resolve(port),
-      )
-    );
-    this.#server = server;
+    this.#port = this.#server.port;
   }
 
   /** Dies and comes back, with what it knew. */
@@ -174,16 +166,15 @@ export class ControlPlane implements AsyncDisposable {
     await this.suspend();
   }
 
-  async #keyPair() {
+  async #certificate(): Promise<ServerCertificate> {
     const fault = this.faults.ofServer;
     const names = fault === "other_name"
       ? { dns: ["somebody.else.example"] }
       : { dns: SERVER_DNS, ips: [this.ip] };
-    const { chainPem, keyPem } = await this.authority.serverCertificate({
+    return await this.authority.serverCertificate({
       ...names,
       flaw: fault === "expired" ? "expired" : fault === "other_root" ? "foreign" : undefined,
     });
-    return { cert_chain: Buffer.from(chainPem), private_key: Buffer.from(keyPem) };
   }
 
   #push(): number {
@@ -200,34 +191,10 @@ export class ControlPlane implements AsyncDisposable {
     return toldCount;
   }
 
-  #addServices(server: Server): void {
-    const asIs = (bytes: Buffer): Buffer => bytes;
-    const codec = {
-      requestSerialize: asIs,
-      requestDeserialize: asIs,
-      responseSerialize: asIs,
-      responseDeserialize: asIs,
-    };
-    server.addService({
-      ads: { path: ADS_PATH, requestStream: true, responseStream: true, ...codec },
-      ca: { path: CA_PATH, requestStream: false, responseStream: false, ...codec },
-    }, {
-      ads: (call: ServerDuplexStream<Buffer, Buffer>) => this.#accept(call),
-      ca: (call: ServerUnaryCall<Buffer, Buffer>, done: Done) => {
-        this.#certify(call).then(
-          (answer) => done(null, answer),
-          (error: Error & { code?: number }) =>
-            done({ code: error.code ?? 2, details: error.message }),
-        );
-      },
-    });
-  }
-
-  #accept(call: ServerDuplexStream<Buffer, Buffer>): void {
+  async #follow(call: GrpcCall): Promise<void> {
     const stream = ++this.#streamsCount;
-    call.on("error", () => {});
     const { refuseStreams } = this.faults;
-    const checked = this.#check(call.metadata);
+    const checked = this.#check(call);
     const refusal = refuseStreams ??
       ("refused" in checked
         ? { code: GRPC_CODES.unauthenticated, details: checked.refused }
@@ -235,16 +202,14 @@ export class ControlPlane implements AsyncDisposable {
     if (refusal !== undefined || "refused" in checked) {
       const { code, details } = refusal!;
       this.#tell({ kind: "refused", service: "xds", code, reason: details });
-      call.emit("error", { code, details });
-      return;
+      return await call.end(code, details);
     }
-    const [clusterId] = textsOf(call.metadata, "clusterid");
     this.#tell({
       kind: "stream_opened",
       stream,
       caller: checked.caller,
-      token: tokenOf(call.metadata),
-      clusterId: clusterId ?? "",
+      token: tokenOf(call),
+      clusterId: call.metadata("clusterid") ?? "",
     });
     const client = new ClientStream({
       id: stream,
@@ -257,38 +222,44 @@ export class ControlPlane implements AsyncDisposable {
       closed: () => this.#streams.delete(client),
     });
     this.#streams.add(client);
+    await client.run();
   }
 
-  async #certify(call: ServerUnaryCall<Buffer, Buffer>): Promise<Buffer> {
+  async #certify(call: GrpcCall): Promise<void> {
     const { caDelayMs, ca } = this.faults;
-    const fail = (code: number, reason: string): never => {
+    const refuse = async (code: number, reason: string) => {
       this.#tell({ kind: "refused", service: "ca", code, reason });
-      throw Object.assign(new Error(reason), { code });
+      await call.end(code, reason);
     };
     if (caDelayMs > 0) await this.options.clock.sleep(caDelayMs);
-    const checked = this.#check(call.metadata);
-    if ("refused" in checked) return fail(GRPC_CODES.unauthenticated, checked.refused);
-    const request = fromBinary(IstioCertificateRequestSchema, call.request);
+    const checked = this.#check(call);
+    if ("refused" in checked) return await refuse(GRPC_CODES.unauthenticated, checked.refused);
+    const message = await call.next(CSR_BYTES_MAX);
+    if (!(message instanceof Uint8Array)) {
+      return await refuse(GRPC_CODES.invalidArgument, "no request, or one that is too large");
+    }
+    const request = fromBinary(IstioCertificateRequestSchema, message);
     const { caller } = checked;
     const outcome = await this.#ca.create(request, caller, this.#directory, ca);
-    if ("refused" in outcome) return fail(outcome.code, outcome.refused);
+    if ("refused" in outcome) return await refuse(outcome.code, outcome.refused);
     this.#tell({
       kind: "certificate",
       identity: outcome.identity,
       caller,
-      token: tokenOf(call.metadata),
+      token: tokenOf(call),
       csr: request.csr,
       requestedUri: outcome.requestedUri,
       isImpersonated: request.metadata?.["ImpersonatedIdentity"] !== undefined,
       validitySeconds: Number(request.validityDuration),
     });
     const response = create(IstioCertificateResponseSchema, { certChain: [...outcome.chain] });
-    return Buffer.from(toBinary(IstioCertificateResponseSchema, response));
+    await call.send(toBinary(IstioCertificateResponseSchema, response));
+    await call.end(0, "");
   }
 
-  #check(metadata: Metadata): TokenCheck {
+  #check(call: GrpcCall): TokenCheck {
     if (this.faults.tokensExpired) return { refused: "the token has expired" };
-    return this.tokens.check(textsOf(metadata, "authorization")[0]);
+    return this.tokens.check(call.metadata("authorization"));
   }
 
   #tell(event: ControlPlaneEvent): void {
@@ -297,15 +268,6 @@ export class ControlPlane implements AsyncDisposable {
   }
 }
 
-type Done = (
-  error: { readonly code: number; readonly details: string } | null,
-  answer?: Buffer,
-) => void;
-
-function textsOf(metadata: Metadata, name: string): string[] {
-  return metadata.get(name).map(String);
-}
-
-function tokenOf(metadata: Metadata): string {
-  return (textsOf(metadata, "authorization")[0] ?? "").replace(/^Bearer /, "");
+function tokenOf(call: GrpcCall): string {
+  return (call.metadata("authorization") ?? "").replace(/^Bearer /, "");
 }

@@ -98,8 +98,8 @@ const BANNED: readonly Ban[] = [
   // Swappable dependencies are imported in one place each (README.md, "Dependencies").
   { pattern: /from "yaml"|import\("yaml"\)/, only: ["config", "xds"], instead: "#config or #xds" },
   { pattern: /from "prom-client"/, only: ["metrics"], instead: "#metrics" },
-  // A client and a server of it; the server never runs in a proxy.
-  { pattern: /from "@grpc\/grpc-js"/, only: ["standin"], instead: "#grpc" },
+  // Ours speaks gRPC itself; tests ask another implementation.
+  { pattern: /from "@grpc\/grpc-js"/, only: [], instead: "#grpc" },
   { pattern: /\bDeno\.serve\b/, only: ["admin", "standin"], instead: "#admin" },
   // http2 names the TLSSocket that node:http2 takes over, until our own engine is there.
   { pattern: /from "node:(tls|https)"/, only: ["tls", "http2"], instead: "#tls" },
