@@ -1,6 +1,6 @@
 import type { Log } from "#log";
 import type { Clock, Rng } from "#system";
-import type { Ip } from "#values";
+import { Ip } from "#values";
 import type { LocalMesh, LocalWatch } from "#xds";
 import { ControlPlane } from "./control_plane.ts";
 import { type ControlSurface, startControlSurface } from "./control_surface.ts";
@@ -85,7 +85,7 @@ export async function hostControlPlane(options: HostOptions): Promise<ControlPla
     };
     surface = await startAt(
       options.controlPort,
-      (port) => Promise.resolve(startControlSurface(host, { ip, port })),
+      (port) => Promise.resolve(startControlSurface(host, { ip: nearby(ip), port })),
     );
     return host;
   } catch (error) {
@@ -124,6 +124,11 @@ async function stepRoot(
   await credentials.writeRoots();
   // From now on its own certificate has to come from the new root too.
   if (step === "use") await plane.restart();
+}
+
+/** The knobs hand out tokens to whoever asks, so that nobody on another machine may. */
+function nearby(ip: Ip): Ip {
+  return Ip.isLoopback(ip) ? ip : Ip.loopback(Ip.family(ip));
 }
 
 /** On the port that people know by heart, or on any: several meshes may run on one machine. */
