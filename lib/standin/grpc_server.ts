@@ -62,10 +62,15 @@ export class GrpcServer {
   readonly #accepting: Promise<void>;
   #closing: Promise<void> | undefined;
 
-  /** Throws what `Deno.listenTls` throws for a busy address. */
+  /** Throws an Error that names the address if it cannot listen there. */
   constructor(private readonly options: GrpcServerOptions) {
     const { ip: hostname, port, chainPem: cert, keyPem: key } = options;
-    this.#listener = Deno.listenTls({ hostname, port, cert, key, alpnProtocols: ["h2"] });
+    try {
+      this.#listener = Deno.listenTls({ hostname, port, cert, key, alpnProtocols: ["h2"] });
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new Error(`cannot listen on ${hostname}, port ${port}: ${reason}`);
+    }
     this.#accepting = this.#accept();
   }
 
