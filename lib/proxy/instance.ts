@@ -160,7 +160,8 @@ export class ProxyInstance {
     local.recheck();
     this.#warmUp();
     if (!mayRevoke) return;
-    this.#tellMissing();
+    // Before the start the mesh is not whole yet: a control plane sends workloads first.
+    if (this.#started) this.#tellMissing();
     const revokedCount = connections.recheck(view);
     if (revokedCount > 0) this.#log.info?.("connections closed by policy", { revokedCount });
   }
