@@ -57,23 +57,36 @@ if [ -e "$dir" ] || [ -L "$dir" ]; then
   trusted "$dir" || fail "$dir is not a folder of yours with mode 0700; remove it, or name another place with ZTUNNEL_UNPACK_DIR"
 fi
 if ! intact "$dir"; then
-  [ ! -e "$dir" ] || printf 'ztunnel: %s is damaged, unpacking it again\n' "$dir" >&2
+  # One at a time: another start may be unpacking, or have done so meanwhile.
+  lock=$dir.lock waited=0
+  until mkdir -- "$lock" 2>/dev/null; do
+    holder=$(cat -- "$lock/pid" 2>/dev/null || :)
+    if [ -n "$holder" ] && ! kill -0 "$holder" 2>/dev/null; then
+      rm -rf -- "$lock"
+      continue
+    fi
+    [ -d "$lock" ] || [ -w "$base" ] || fail "cannot write to $base; name another place with ZTUNNEL_UNPACK_DIR"
+    [ "$waited" -lt 60 ] || fail "$lock has been there for a minute; if no other start is at work, remove it"
+    waited=$((waited + 1))
+    sleep 1
+  done
   fresh=$dir.$$
-  rm -rf -- "$fresh"
-  mkdir -- "$fresh" || fail "cannot write below $base; name another place with ZTUNNEL_UNPACK_DIR"
-  trap 'rm -rf -- "$fresh"' EXIT
+  trap 'rm -rf -- "$fresh" "$lock"' EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM
-  tail -n +@HEAD_LINES@ -- "$self" | gzip -dc | tar -xf - -C "$fresh" || fail "cannot unpack into $fresh"
-  intact "$fresh" || fail "$self is damaged: what it carries has another checksum"
-  # Another start may have been quicker, and run from there already.
+  echo $$ >"$lock/pid"
   if ! intact "$dir"; then
+    [ ! -e "$dir" ] || printf 'ztunnel: %s is damaged, unpacking it again\n' "$dir" >&2
+    rm -rf -- "$fresh"
+    mkdir -- "$fresh"
+    tail -n +@HEAD_LINES@ -- "$self" | gzip -dc | tar -xf - -C "$fresh" || fail "cannot unpack into $fresh"
+    intact "$fresh" || fail "$self is damaged: what it carries has another checksum"
     rm -rf -- "$dir"
-    mv -- "$fresh" "$dir" 2>/dev/null || true
+    mv -- "$fresh" "$dir"
   fi
+  rm -rf -- "$lock"
   trap - EXIT INT TERM
-  rm -rf -- "$fresh" "$dir/${fresh##*/}"
-  trusted "$dir" && intact "$dir" || fail "$dir was changed while it was unpacked"
+  trusted "$dir" || fail "$dir was changed while it was unpacked"
 fi
 
 why=$("$dir/deno" --version 2>&1) ||

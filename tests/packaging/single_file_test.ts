@@ -108,6 +108,21 @@ Deno.test("two starts at once unpack once and both run", async () => {
   await unpackedIn(env.ZTUNNEL_UNPACK_DIR);
 });
 
+Deno.test("a lock that a killed start left behind holds nobody up", async () => {
+  const place = await alone();
+  const base = `${place}/unpacked`;
+  const env = { ZTUNNEL_UNPACK_DIR: base };
+  strictEqual((await sh(`${place}/ztunnel version`, env)).code, 0);
+  const unpacked = await unpackedIn(base);
+  await Deno.remove(unpacked, { recursive: true });
+  // No process has this number: Linux stops at 2^22.
+  await Deno.mkdir(`${unpacked}.lock`);
+  await Deno.writeTextFile(`${unpacked}.lock/pid`, "4194305\n");
+  const { code, said } = await sh(`${place}/ztunnel version`, env);
+  strictEqual(code, 0, said);
+  await unpackedIn(base);
+});
+
 Deno.test("what was changed after unpacking is unpacked again, aloud", async () => {
   const place = await alone();
   const env = { ZTUNNEL_UNPACK_DIR: `${place}/unpacked` };
