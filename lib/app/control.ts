@@ -1,5 +1,13 @@
 import type { Config } from "#config";
-import { type Authority, certificateDump, CertManager } from "#certs";
+import {
+  type Authority,
+  certificateDump,
+  CertManager,
+  type CrlFile,
+  followCrlFile,
+  type PodNames,
+  Prefetch,
+} from "#certs";
 import type { ToData } from "#link";
 import type { Log } from "#log";
 import { type Commit, createMesh, type Mesh } from "#mesh";
@@ -25,6 +33,8 @@ export class Control implements AsyncDisposable {
   readonly mesh: Mesh;
   #local: LocalWatch | undefined;
   #xds: XdsWatch | undefined;
+  #crl: CrlFile | undefined;
+  readonly #prefetch: Prefetch | undefined;
 
   private constructor(
     private readonly config: Config,
@@ -33,6 +43,8 @@ export class Control implements AsyncDisposable {
     private readonly certs: CertManager,
   ) {
     this.mesh = createMesh(config.localNode === undefined ? {} : { localNode: config.localNode });
+    // In dedicated mode there is one identity, and it is needed until the end (behaviour.md 10.12).
+    if (config.proxyMode === "shared") this.#prefetch = this.#createPrefetch();
   }
 
   static async create(config: Config, deps: ControlDeps): Promise<Control> {
@@ -55,6 +67,7 @@ export class Control implements AsyncDisposable {
       onRenewalFailed: (bundle, reason) => news.renewalFailed(bundle, reason),
     });
     const control = new Control(config, deps, authority, certs);
+    await control.#followCrl(log);
     return control;
   }
 
@@ -92,7 +105,28 @@ export class Control implements AsyncDisposable {
 
   /** What a data thread wants; answered by a word to all of them. */
   hear(wish: Wish): void {
-    this.certs.want(wish.identity);
+    switch (wish.tell) {
+      case "want_cert":
+        this.#prefetch?.wanted(wish.identity);
+        return this.certs.want(wish.identity);
+      case "want_address":
+        return void this.#answer(wish.name);
+    }
+  }
+
+  /** What a new data thread has to know before anything else. */
+  greeting(): readonly ToData[] {
+    const lists = this.#crl?.lists;
+    return lists === undefined ? [] : [{ tell: "revocations", lists }];
+  }
+
+  /** A pod's proxy runs from now on: its certificate is kept until `podClosed`, called as often. */
+  podOpened(pod: PodNames): void {
+    this.#prefetch?.opened(pod);
+  }
+
+  podClosed(pod: PodNames): void {
+    this.#prefetch?.closed(pod);
   }
 
   async reload(): Promise<void> {
@@ -117,7 +151,27 @@ export class Control implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.certs[Symbol.dispose]();
     this.authority[Symbol.dispose]();
-    await Promise.all([this.#local?.[Symbol.asyncDispose](), this.#xds?.[Symbol.asyncDispose]()]);
+    const followers = [this.#local, this.#xds, this.#crl];
+    await Promise.all(followers.map((each) => each?.[Symbol.asyncDispose]()));
+  }
+
+  #createPrefetch(): Prefetch {
+    return new Prefetch({
+      localNode: this.config.localNode,
+      own: this.config.ownIdentity,
+      want: (identity) => this.certs.fetchAhead(identity),
+      forget: (identity) => {
+        this.certs.forget(identity);
+        this.onTell({ tell: "cert_gone", identity });
+      },
+    });
+  }
+
+  async #followCrl(log: Log): Promise<void> {
+    const { crlPath: path } = this.config;
+    if (path === undefined) return;
+    const onLists = (lists: Uint8Array) => this.onTell({ tell: "revocations", lists });
+    this.#crl = await followCrlFile({ path, clock: this.deps.clock, log, onLists });
   }
 
   async #loadLocal(): Promise<void> {
@@ -134,7 +188,15 @@ export class Control implements AsyncDisposable {
     if (xdsAddress !== undefined) await this.#local[Symbol.asyncDispose]();
   }
 
+  /** To all data threads: they may wait for the same name. */
+  async #answer(name: string): Promise<void> {
+    const isAnswered = await this.#xds?.demand(name) ?? false;
+    this.onTell({ tell: "address_answered", name, isAnswered });
+  }
+
   #onCommit({ epoch, policiesChanged, touched }: Commit): void {
+    const { touchedLocal, view } = this.mesh;
+    this.#prefetch?.changed(touchedLocal, (uid) => view.workload(uid));
     this.onTell({ tell: "mesh", epoch, policiesChanged, workloadsChanged: touched.length > 0 });
   }
 }

@@ -12,6 +12,7 @@ import { Metrics } from "#metrics";
 import { DataThread, type Ground } from "#proxy";
 import { type Clock, realClock, realRng } from "#system";
 import { createTls } from "#tls";
+import { revocationsOf } from "./revocations.ts";
 import { instanceOptions } from "./settings.ts";
 
 /** What a data thread is born with: the first message of its Worker. Plain data and shared memory. */
@@ -51,13 +52,15 @@ export function startDataSide(
   const grown = metrics.series("hbone_window_growth_bytes", []);
   shareWindowGrowth(boot.count, (changeBytes) => grown.add(changeBytes));
   const onFallback = tellingOnce(log, boot.index === 0);
+  const revocations = revocationsOf(metrics, clock);
   new DataThread({
     port,
     view,
     clock,
     rng: realRng,
     metrics,
-    tls: createTls(clock, { allowTls12: config.tls12Enabled, onFallback }),
+    tls: createTls(clock, { allowTls12: config.tls12Enabled, onFallback, revocation: revocations }),
+    revocations,
     scope: (name) => log.scope(name),
     isSpokesman: boot.index === 0,
     groundOf: (spec) => groundOf(config, spec, clock, onFallback),

@@ -1,14 +1,19 @@
 import type { InstanceReport, ToData } from "#link";
 import { createKernel } from "#linux";
+import type { WorkloadInfo } from "#mesh";
 import { THREAD_LIMITS } from "./limits.ts";
 import { type InstanceOrder, Opened } from "./opened.ts";
 import { instanceOptions } from "./settings.ts";
 import { type SlotDeps, ThreadSlot } from "./thread_slot.ts";
 
-export type DataThreadsDeps = Omit<
-  SlotDeps,
-  "instances" | "isStarted" | "onDeath" | "isReplaced"
->;
+export interface DataThreadsDeps
+  extends Omit<SlotDeps, "instances" | "isStarted" | "onDeath" | "isReplaced"> {
+  /** Told of each pod whose proxy runs, and of its end. */
+  readonly pods: {
+    podOpened(pod: WorkloadInfo): void;
+    podClosed(pod: WorkloadInfo): void;
+  };
+}
 
 /** A proxy instance that is open on every data thread. */
 export interface OpenInstance {
@@ -81,6 +86,7 @@ export class DataThreads implements AsyncDisposable {
       instance.share(createKernel({ clock, ...netns }), listeners);
     }
     this.#instances.set(instance.id, instance);
+    if (order.kind === "pod") this.deps.pods.podOpened(order.info);
     const opened = await Promise.allSettled(this.#slots.map((slot) => slot.open(instance)));
     const failed = opened.find((each) => each.status === "rejected");
     if (failed !== undefined) {
@@ -110,9 +116,11 @@ export class DataThreads implements AsyncDisposable {
   }
 
   async #close(instance: Opened, deadlineMs: number): Promise<void> {
-    this.#instances.delete(instance.id);
+    const wasOpen = this.#instances.delete(instance.id);
     instance.close();
     await Promise.all(this.#slots.map((slot) => slot.close(instance.id, deadlineMs)));
+    const { kind, info } = instance.order;
+    if (wasOpen && kind === "pod") this.deps.pods.podClosed(info);
   }
 
   #onDeath(reason: string): void {

@@ -13,7 +13,7 @@ export class Opened {
   /** `netnsFd` is lent until `close`. */
   constructor(
     readonly id: number,
-    private readonly order: InstanceOrder,
+    readonly order: InstanceOrder,
     private readonly netnsFd: number | undefined,
   ) {}
 

@@ -168,6 +168,8 @@ async function startThreads(
     mesh: control.mesh,
     metrics,
     onWish: (wish) => control.hear(wish),
+    greeting: () => control.greeting(),
+    pods: control,
   });
   control.onTell = (word) => threads.tell(word);
   return threads;

@@ -57,6 +57,7 @@ export function instanceOptions(
         halfClosedLingerMs: config.halfClosedLingerMs,
         idleTimeoutMs: config.idleTimeoutMs,
       },
+      onDemand: config.xdsOnDemand,
       tunnelServer: {
         clock,
         settings: {

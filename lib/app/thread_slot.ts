@@ -11,7 +11,7 @@ import type { Opened } from "./opened.ts";
 import type { SpawnedThread, ThreadSpawner } from "./spawn.ts";
 
 /** What a data thread wants of the control side. */
-export type Wish = Extract<ToControl, { readonly tell: "want_cert" }>;
+export type Wish = Extract<ToControl, { readonly tell: "want_cert" | "want_address" }>;
 
 export interface SlotDeps {
   readonly config: Config;
@@ -25,6 +25,8 @@ export interface SlotDeps {
   readonly metrics: Metrics;
   readonly spawn: ThreadSpawner;
   readonly onWish: (wish: Wish) => void;
+  /** What a new thread has to know before anything else. */
+  readonly greeting: () => readonly ToData[];
   /** What has to be open, also on a replacement. */
   readonly instances: ReadonlyMap<number, Opened>;
   readonly isStarted: () => boolean;
@@ -150,6 +152,7 @@ export class ThreadSlot {
     thread.onDeath = (reason) => this.#end(life, reason);
     thread.port.onWord = (word) => this.#hear(life, word);
     this.tell({ tell: "log_filter", filter: hub.filter });
+    for (const word of this.deps.greeting()) this.tell(word);
     // First, so that what is opened accepts at once.
     if (this.deps.isStarted()) this.tell({ tell: "start" });
     for (const instance of instances.values()) this.#order(life, instance);
@@ -167,6 +170,7 @@ export class ThreadSlot {
   #hear(life: Life, word: ToControl): void {
     switch (word.tell) {
       case "want_cert":
+      case "want_address":
         return this.deps.onWish(word);
       case "opened":
         return this.#settle(this.#opening, word.instance);

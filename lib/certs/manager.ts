@@ -82,6 +82,12 @@ export class CertManager implements Disposable {
     }
   }
 
+  /** Somebody may want it soon (behaviour.md 9.6): no answer, and nothing new if it is known already. */
+  fetchAhead(identity: SpiffeId): void {
+    const entry = this.#entries.get(identity);
+    if (entry === undefined && !this.#isDisposed) this.#add(identity, "warmup");
+  }
+
   /** Nobody here has this identity any more. A fetch under way is finished for nothing, unless it is wanted again. */
   forget(identity: SpiffeId): void {
     const entry = this.#entries.get(identity);

@@ -16,5 +16,7 @@ export {
   createCaAuthority,
 } from "./ca_authority.ts";
 export { type CaClientOptions, createCaClient } from "./ca_client.ts";
+export { type CrlFile, type CrlFileOptions, followCrlFile } from "./crl_file.ts";
+export { type LocalRecord, type PodNames, Prefetch, type PrefetchOptions } from "./prefetch.ts";
 export { DEV_ROOT_PEM } from "./dev_root.ts";
 export { type CertificateDump, certificateDump, type CertificateEntry } from "./dump.ts";

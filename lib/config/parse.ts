@@ -5,7 +5,7 @@ import type { Config, ConfigAddress, LocalSource, ParsedConfig, WorkloadNames } 
 import { freezeDeep } from "./freeze.ts";
 import { familyHeaders } from "./headers.ts";
 import { type ProxyConfig, readProxyConfig } from "./mesh_config.ts";
-import { dnsProxyOf, refuseWhatIsNotBuilt } from "./not_yet.ts";
+import { dnsProxyOf } from "./not_yet.ts";
 import { Reader } from "./reader.ts";
 import { readResolver } from "./resolver.ts";
 import { workerThreads } from "./threads.ts";
@@ -69,7 +69,6 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   checkRoots(reader, config, input.readFile);
   checkCompliance(reader);
   checkRuntimeEnvironment(reader, input.env);
-  refuseWhatIsNotBuilt(reader, config);
   for (const warning of unknownVariables(input.env)) reader.warn(warning);
   const { problems, warnings } = reader;
   return { config: problems.length === 0 ? freezeDeep(config) : undefined, problems, warnings };

@@ -116,7 +116,7 @@ class Channel implements GrpcChannel {
       return await Promise.race([connectTo(this.target, this.network, given), aborted(given)]);
     } catch (error) {
       const why = late.signal.aborted
-        ? `in ${CONNECT_TIMEOUT_MS} ms`
+        ? ` in ${CONNECT_TIMEOUT_MS} ms`
         : `: ${error instanceof Error ? error.message : error}`;
       throw new GrpcError(Code.unavailable, `cannot connect to ${this.#authority}${why}`);
     } finally {

@@ -39,7 +39,7 @@ export async function openInside(
     connection.close();
     void connection.closed.then(() => outer[Symbol.asyncDispose]());
     const peerIdentity = peer.identities.find((identity) => expected.includes(identity));
-    return { stream: answer.stream, headers: answer.headers, peerIdentity };
+    return { stream: answer.stream, headers: answer.headers, peerIdentity, peer };
   } catch (error) {
     connection.destroy();
     throw error;

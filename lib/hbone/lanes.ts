@@ -1,5 +1,6 @@
 import type { ClientConnection } from "#http2";
 import type { Clock, Timer } from "#system";
+import type { Peer } from "#tls";
 import type { Refusal, SpiffeId } from "#values";
 import type { TunnelKey } from "./pool.ts";
 
@@ -14,10 +15,15 @@ const SIBLINGS_MAX = 4;
 /** After a sibling that could not be made, the next attempt waits so long. */
 const SIBLING_PAUSE_MS = 10_000;
 
-/** One connection in the pool. */
-export interface Pooled {
+/** A connection, and who is at its other end. */
+export interface Connected {
   readonly connection: ClientConnection;
   readonly peerIdentity: SpiffeId | undefined;
+  readonly peer: Peer;
+}
+
+/** One connection in the pool. */
+export interface Pooled extends Connected {
   /** In the order of creation, over the whole pool. */
   readonly serial: number;
   /** Slots promised to requests that have not been sent yet. */
@@ -81,10 +87,10 @@ export class Lanes {
   }
 
   /** Puts a new connection in, with one slot reserved for whoever made it. */
-  add(lane: Lane, connection: ClientConnection, peerIdentity: SpiffeId | undefined): Pooled {
+  add(lane: Lane, connected: Connected): Pooled {
+    const { connection } = connected;
     const pooled: Pooled = {
-      connection,
-      peerIdentity,
+      ...connected,
       serial: this.#serial++,
       reserved: 1,
       lastUseMs: this.options.clock.monotonicMs(),

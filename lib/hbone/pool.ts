@@ -8,12 +8,12 @@ import {
 } from "#http2";
 import { type ByteStream, type Dialer, DialError } from "#stream";
 import { type Clock, Stop, type StopSignal } from "#system";
-import type { CertBundle, Tls } from "#tls";
+import type { CertBundle, Peer, Tls } from "#tls";
 import { type Ip, Refusal, type SocketAddress, type SpiffeId } from "#values";
 import { ANSWER_TIMEOUT_MS, ask, refusalOfStop } from "./ask.ts";
 import { Deadlines } from "./deadlines.ts";
 import { type InnerTunnel, openInside } from "./inner.ts";
-import { type Lane, Lanes, type Pooled } from "./lanes.ts";
+import { type Connected, type Lane, Lanes, type Pooled } from "./lanes.ts";
 
 /** behaviour.md 7.7. */
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -45,6 +45,8 @@ export interface TunnelStream {
   readonly headers: Headers;
   /** Which of the peer's names we accepted. */
   readonly peerIdentity: SpiffeId | undefined;
+  /** Who is at the other end of its connection. */
+  readonly peer: Peer;
 }
 
 export interface PoolOptions {
@@ -116,7 +118,8 @@ export class TunnelPool {
       stop,
     );
     try {
-      return await this.#unlessStopped(opening, stop);
+      const tunnel = await this.#unlessStopped(opening, stop);
+      return { ...tunnel, peer: throughBoth(tunnel.peer, outer.peer) };
     } catch (error) {
       outer.stream.abort();
       // What comes after all has nobody to serve.
@@ -200,12 +203,12 @@ export class TunnelPool {
   #create(lane: Lane): Promise<Pooled> {
     const creation = (async () => {
       try {
-        const { connection, peerIdentity } = await this.#connect(lane);
+        const { connection, peerIdentity, peer } = await this.#connect(lane);
         if (this.#drain.signal.aborted) {
           connection.destroy();
           throw this.#drain.signal.reason;
         }
-        return this.#lanes.add(lane, connection, peerIdentity);
+        return this.#lanes.add(lane, { connection, peerIdentity, peer });
       } finally {
         lane.creating = undefined;
         this.#lanes.release(lane);
@@ -215,7 +218,7 @@ export class TunnelPool {
     return creation;
   }
 
-  async #connect(lane: Lane): Promise<Pick<Pooled, "connection" | "peerIdentity">> {
+  async #connect(lane: Lane): Promise<Connected> {
     const { dialer, from, tls, clock, bundleOf, settings } = this.options;
     const { source, expected, hop } = lane.key;
     const bundle = await bundleOf(source);
@@ -233,7 +236,7 @@ export class TunnelPool {
         clock,
         (violation) => this.options.onFlood?.(violation, hop, peerIdentity),
       );
-      return { connection, peerIdentity };
+      return { connection, peerIdentity, peer: secured.peer };
     } catch (error) {
       if (error instanceof DialError && error.code === "ETIMEDOUT") {
         throw new Refusal({ kind: "network_policy", hop });
@@ -250,7 +253,8 @@ export class TunnelPool {
     this.#lanes.used(pooled);
     const answer = await ask(pooled.connection, request, this.#deadlines, stop);
     answer.stream.closed.then(() => this.#lanes.used(pooled));
-    return { stream: answer.stream, headers: answer.headers, peerIdentity: pooled.peerIdentity };
+    const { peerIdentity, peer } = pooled;
+    return { stream: answer.stream, headers: answer.headers, peerIdentity, peer };
   }
 
   #assertGoing(stop: StopSignal | undefined): void {
@@ -285,4 +289,14 @@ export class TunnelPool {
     }
     return new Refusal(Refusal.failureOf(error));
   }
+}
+
+/** The peer inside; the tunnel ends with either of the two. */
+function throughBoth(inner: Peer, outer: Peer): Peer {
+  return {
+    ...inner,
+    get isRevoked() {
+      return inner.isRevoked || outer.isRevoked;
+    },
+  };
 }

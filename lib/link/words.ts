@@ -34,6 +34,12 @@ export type ToData =
   | { readonly tell: "control_plane"; readonly isConnected: boolean }
   /** Answered by `opened` or `open_failed`. Accepts at once if `start` was said before. */
   | { readonly tell: "open"; readonly instance: number; readonly spec: InstanceSpec }
+  /** Nobody here has the identity any more: its key is not kept. */
+  | { readonly tell: "cert_gone"; readonly identity: SpiffeId }
+  /** What the control plane knows of `name` is in the mesh; false if it did not say in time. */
+  | { readonly tell: "address_answered"; readonly name: string; readonly isAnswered: boolean }
+  /** Certificate revocation lists, as in their file; they replace earlier ones. */
+  | { readonly tell: "revocations"; readonly lists: Uint8Array }
   /** Data may accept: the mesh is known. */
   | { readonly tell: "start" }
   /** Answered by `closed`. A deadline of 0 cuts what is left at once. */
@@ -64,6 +70,8 @@ export type ToControl =
     readonly reason: string;
   }
   | { readonly tell: "closed"; readonly instance: number }
+  /** On demand only (behaviour.md 3.8): `network/ip`, a workload's uid or `namespace/hostname`. Always answered. */
+  | { readonly tell: "want_address"; readonly name: string }
   | { readonly tell: "drained" }
   | {
     readonly tell: "connections";

@@ -29,6 +29,8 @@ export interface Mesh {
   reclaim(): boolean;
   /** Bytes of live objects, bytes of the pages that they are in, and how many objects there are. */
   readonly use: HeapUse;
+  /** Of the last commit's `touched`, those that are or were this node's. */
+  readonly touchedLocal: readonly string[];
 }
 
 export interface MeshOptions {
@@ -72,6 +74,9 @@ export function createMesh(options: MeshOptions): Mesh {
   return {
     view,
     writer,
+    get touchedLocal() {
+      return arena.touchedLocal;
+    },
     lend: () => {
       const reader = heap.addReader();
       if (reader === undefined) throw new RangeError("Cannot let one more thread read the mesh");

@@ -81,6 +81,8 @@ interface Plan {
 
 /** The one who writes: batches become records, records become findable, in an order that never misleads a reader. */
 export class ArenaWriter {
+  /** Of what the last commit touched, those that are or were this node's. */
+  touchedLocal: string[] = [];
   #world: World;
   #rootId = 0;
   readonly #book: PolicyBook;
@@ -111,6 +113,7 @@ export class ArenaWriter {
     const world = batch.isCleared ? new World(this.heap) : before;
     const plan: Plan = { world, flips: [], retired: [], kept: new Set() };
     const touched: string[] = [];
+    this.touchedLocal = [];
     const moved = this.#planWorkloads(plan, touched);
     this.#planServices(plan);
     const policies = this.#planPolicies(plan);
@@ -148,7 +151,7 @@ export class ArenaWriter {
       const before = this.view.records.workload(id);
       const after = written?.value;
       const isSame = sameContent(before, after);
-      if (!isSame) touched.push(uid);
+      if (!isSame) this.#touch(touched, uid, before, after);
       if (!isSame && before !== undefined && after !== undefined) {
         isRuledOtherwise ||= before.namespace !== after.namespace ||
           !sameContent(before.authorizationPolicies, after.authorizationPolicies);
@@ -163,11 +166,18 @@ export class ArenaWriter {
     if (this.#batch.isCleared) {
       for (const workload of this.view.workloads()) {
         if (this.#batch.workloads.has(workload.uid)) continue;
-        touched.push(workload.uid);
+        this.#touch(touched, workload.uid, workload);
         plan.retired.push(this.view.idOfWorkload(workload.uid));
       }
     }
     return isRuledOtherwise;
+  }
+
+  #touch(touched: string[], uid: string, ...records: (Workload | undefined)[]): void {
+    touched.push(uid);
+    if (records.some((each) => each !== undefined && this.view.isLocal(each))) {
+      this.touchedLocal.push(uid);
+    }
   }
 
   #planServices(plan: Plan): void {

@@ -1,4 +1,5 @@
 import { type ByteStream, relay } from "#stream";
+import type { Peer } from "#tls";
 import type { Row } from "./connections.ts";
 import type { ConnectionRecord } from "./record.ts";
 
@@ -8,15 +9,16 @@ export async function carry(
   record: ConnectionRecord,
   downstream: ByteStream,
   upstream: ByteStream,
+  /** At the other end of a tunnel: if its certificate is revoked, that is why the tunnel broke (behaviour.md 9.8). */
+  peer?: Peer,
 ): Promise<void> {
   row.opened(() => record.movedBytes);
-  record.end(
-    await relay({
-      downstream,
-      upstream,
-      meter: record,
-      revoked: row.revoked,
-      onHalfClosed: () => row.halfClosed(),
-    }),
-  );
+  const failure = await relay({
+    downstream,
+    upstream,
+    meter: record,
+    revoked: row.revoked,
+    onHalfClosed: () => row.halfClosed(),
+  });
+  record.end(peer?.isRevoked ? { kind: "revoked" } : failure);
 }

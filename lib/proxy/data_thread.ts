@@ -4,7 +4,8 @@ import type { MeshView } from "#mesh";
 import type { Metrics } from "#metrics";
 import { type Kernel, ListenError } from "#stream";
 import type { Clock, Rng } from "#system";
-import type { Tls } from "#tls";
+import type { Revocations, Tls } from "#tls";
+import { Addresses } from "./addresses.ts";
 import { Bundles } from "./bundles.ts";
 import { type InstanceOptions, ProxyInstance } from "./instance.ts";
 
@@ -21,6 +22,8 @@ export interface DataThreadDeps {
   readonly rng: Rng;
   readonly metrics: Metrics;
   readonly tls: Tls;
+  /** What `tls` judges peers by. */
+  readonly revocations: Revocations;
   readonly scope: (name: string) => Log;
   /** One thread says what is the same on all of them. */
   readonly isSpokesman: boolean;
@@ -42,6 +45,7 @@ interface Open {
 /** The data side on one thread: any number of proxy instances, and the certificates that they share. */
 export class DataThread {
   readonly #bundles: Bundles;
+  readonly #addresses: Addresses;
   readonly #open = new Map<number, Open>();
   #started = false;
   #isControlPlaneConnected = true;
@@ -49,6 +53,7 @@ export class DataThread {
   constructor(private readonly deps: DataThreadDeps) {
     const { port } = deps;
     this.#bundles = new Bundles((identity) => port.post({ tell: "want_cert", identity }));
+    this.#addresses = new Addresses((name) => port.post({ tell: "want_address", name }));
     port.onWord = (word) => this.#hear(word);
   }
 
@@ -64,6 +69,13 @@ export class DataThread {
         return this.#bundles.store(word.bundle);
       case "cert_failed":
         return this.#bundles.failed(word.identity, word.reason);
+      case "cert_gone":
+        return this.#bundles.forget(word.identity);
+      case "address_answered":
+        return this.#addresses.answered(word.name, word.isAnswered);
+      case "revocations":
+        void this.#revoke(word.lists);
+        return;
       case "open":
         return this.#openInstance(word.instance, word.spec);
       case "start":
@@ -92,6 +104,13 @@ export class DataThread {
     }
   }
 
+  async #revoke(lists: Uint8Array): Promise<void> {
+    const { revocations, scope } = this.deps;
+    const revokedCount = await revocations.load(lists);
+    if (revokedCount === 0) return;
+    scope("ztunnel::proxy").info?.("connections closed by revocation", { revokedCount });
+  }
+
   #openInstance(id: number, spec: InstanceSpec): void {
     const { port } = this.deps;
     let ground: Ground | undefined;
@@ -103,6 +122,7 @@ export class DataThread {
         kernel,
         isControlPlaneConnected: () => this.#isControlPlaneConnected,
         bundles: this.#bundles,
+        addresses: this.#addresses,
       });
       this.#open.set(id, { instance, ground });
       if (this.#started) instance.start();

@@ -14,6 +14,7 @@ import { carry } from "./carry.ts";
 import { dialFor } from "./dial.ts";
 import { baggageOf, hexOf } from "./outbound.ts";
 import type { ProxyParts } from "./parts.ts";
+import { Questions } from "./questions.ts";
 import { ConnectionRecord, logEarlyDenial } from "./record.ts";
 
 /** What one inbound HBONE listener adds to the parts. */
@@ -121,7 +122,15 @@ interface Tunnel {
 /** Throws a Refusal for what has no record yet; later failures are the record's. */
 async function deliver(tunnel: Tunnel): Promise<void> {
   const { parts, seat, arrival, request, answer, peer, workload } = tunnel;
-  const plan = planTunnel(tunnel);
+  const questions = new Questions(parts);
+  if (!cameThroughGateway(parts, request)) await questions.askForLabels(arrival.source.ip);
+  let plan = planTunnel(tunnel, questions);
+  while (plan.kind === "ask") {
+    if (!await questions.ask(plan.name)) {
+      throw new Refusal({ kind: "not_told", name: plan.name });
+    }
+    plan = planTunnel(tunnel, questions);
+  }
   if (plan.kind === "refuse") throw new Refusal(plan.failure);
   const facts: ConnectionFacts = {
     source: arrival.source,
@@ -155,7 +164,7 @@ async function deliver(tunnel: Tunnel): Promise<void> {
         ? new Map([["baggage", [Headings.baggage(baggageOf(workload))]]])
         : new Map(),
     );
-    await carry(row, record, downstream, application);
+    await carry(row, record, downstream, application, peer);
   } catch (error) {
     const failure = Refusal.failureOf(error);
     answer.refuse(failure);
@@ -163,7 +172,10 @@ async function deliver(tunnel: Tunnel): Promise<void> {
   }
 }
 
-function planTunnel({ parts, arrival, request, authority, workload }: Tunnel): InboundPlan {
+function planTunnel(
+  { parts, arrival, request, authority, workload }: Tunnel,
+  questions: Questions,
+): InboundPlan {
   const forwardedHost = Headings.parseForwardedHost(request.headers);
   return planInbound(parts.view, {
     workload,
@@ -171,6 +183,7 @@ function planTunnel({ parts, arrival, request, authority, workload }: Tunnel): I
     authority,
     network: parts.settings.network,
     illegalPorts: parts.settings.illegalPorts,
+    asked: questions.answered,
     ...(forwardedHost === undefined ? {} : { forwardedHost }),
   });
 }
@@ -207,6 +220,11 @@ function openRecord(
   );
 }
 
+function cameThroughGateway({ settings }: ProxyParts, request: IncomingTunnel): boolean {
+  const cameFrom = request.headers.get("x-forwarded-network")?.[0];
+  return cameFrom !== undefined && cameFrom.toLowerCase() !== settings.network.toLowerCase();
+}
+
 /** Who speaks (behaviour.md 8.9): through a gateway the address is the gateway's, so only baggage knows. */
 function sourceOf(
   parts: ProxyParts,
@@ -214,11 +232,10 @@ function sourceOf(
   request: IncomingTunnel,
 ): { readonly workload: Workload | undefined; readonly baggage?: Baggage } {
   const { network, responseBaggage } = parts.settings;
-  const cameFrom = request.headers.get("x-forwarded-network")?.[0];
-  const throughGateway = cameFrom !== undefined &&
-    cameFrom.toLowerCase() !== network.toLowerCase();
   return {
-    workload: throughGateway ? undefined : parts.view.workloadAt(network, arrival.source.ip),
+    workload: cameThroughGateway(parts, request)
+      ? undefined
+      : parts.view.workloadAt(network, arrival.source.ip),
     ...(responseBaggage ? { baggage: Headings.parseBaggage(request.headers) } : {}),
   };
 }

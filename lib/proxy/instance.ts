@@ -8,6 +8,7 @@ import type { Acceptor, Arrival, DialerOptions, Kernel, ListenOptions } from "#s
 import type { Clock, Rng } from "#system";
 import type { Tls } from "#tls";
 import { SocketAddress, type SpiffeId } from "#values";
+import type { Addresses } from "./addresses.ts";
 import type { Bundles } from "./bundles.ts";
 import { Connections } from "./connections.ts";
 import { Floods } from "./floods.ts";
@@ -31,6 +32,7 @@ export interface InstanceOptions {
 export interface InstanceDeps {
   readonly kernel: Kernel;
   readonly bundles: Bundles;
+  readonly addresses: Addresses;
   readonly view: MeshView;
   readonly clock: Clock;
   readonly rng: Rng;
@@ -85,7 +87,7 @@ export class ProxyInstance {
       waitMs: settings.localWorkloadWaitMs,
       isControlPlaneConnected: deps.isControlPlaneConnected,
     });
-    const { bundles } = deps;
+    const { addresses, bundles } = deps;
     const dialer = deps.kernel.dialer(options.dialer);
     this.#log = deps.scope("ztunnel::proxy");
     const floods = new Floods({ clock: deps.clock, metrics: deps.metrics, log: this.#log });
@@ -119,6 +121,7 @@ export class ProxyInstance {
       access: deps.scope("access"),
       log: this.#log,
       bundles,
+      addresses,
       local,
       connections,
       floods,

@@ -8,10 +8,12 @@ import { identityOf, type Workload } from "#mesh";
 import { type OutboundPlan, planOutbound } from "#route";
 import type { Arrival, ByteStream } from "#stream";
 import type { StopSignal } from "#system";
+import type { Peer } from "#tls";
 import { type Failure, Refusal, SocketAddress, type SpiffeId } from "#values";
 import { carry } from "./carry.ts";
 import { dialFor } from "./dial.ts";
 import type { ProxyParts } from "./parts.ts";
+import { Questions } from "./questions.ts";
 import { ConnectionRecord, logEarlyDenial } from "./record.ts";
 
 export interface OutboundArrival {
@@ -21,7 +23,7 @@ export interface OutboundArrival {
   readonly target: SocketAddress;
 }
 
-type GoingPlan = Exclude<OutboundPlan, { readonly kind: "refuse" }>;
+type GoingPlan = Extract<OutboundPlan, { readonly kind: "tcp" | "hbone" }>;
 
 /** Serves one connection to 15001 to its access line; never rejects. */
 export async function serveCaptured(parts: ProxyParts, arrival: Arrival): Promise<void> {
@@ -49,14 +51,25 @@ export async function serveOutbound(
   } catch (error) {
     return deny(parts, arrival, Refusal.failureOf(error));
   }
-  // From here to the row no await: what was decided is what is listed.
-  const plan = planOutbound(parts.view, {
-    source,
-    client: arrival.source,
-    target: arrival.target,
-    network: parts.settings.network,
-    illegalPorts: parts.settings.illegalPorts,
-  }, parts.rng);
+  const questions = new Questions(parts);
+  const decide = () =>
+    planOutbound(parts.view, {
+      source,
+      client: arrival.source,
+      target: arrival.target,
+      network: parts.settings.network,
+      illegalPorts: parts.settings.illegalPorts,
+      asked: questions.answered,
+    }, parts.rng);
+  let plan = decide();
+  while (plan.kind === "ask") {
+    if (!await questions.ask(plan.name)) {
+      return deny(parts, arrival, { kind: "not_told", name: plan.name });
+    }
+    source = parts.local.current ?? source;
+    plan = decide();
+  }
+  // From the decision to the row no await: what was decided is what is listed.
   if (plan.kind === "refuse") return refuse(parts, arrival, plan, source, startMs);
   log.debug?.("decided", { kind: plan.kind, hop: SocketAddress.format(plan.hop) });
   using row = parts.connections.trackOutbound({
@@ -67,8 +80,9 @@ export async function serveOutbound(
   });
   using record = openRecord(parts, arrival, plan, source, startMs);
   try {
-    await using upstream = await openUpstream(parts, arrival, plan, source, traceId, row.revoked);
-    await carry(row, record, downstream, upstream);
+    const opened = await openUpstream(parts, arrival, plan, source, traceId, row.revoked);
+    await using upstream = opened.stream;
+    await carry(row, record, downstream, upstream, opened.peer);
   } catch (error) {
     downstream.abort();
     record.end(row.revoked.aborted ? row.revoked.reason as Failure : Refusal.failureOf(error));
@@ -111,14 +125,14 @@ async function openUpstream(
   source: Workload,
   traceId: string,
   revoked: StopSignal,
-): Promise<ByteStream> {
+): Promise<{ readonly stream: ByteStream; readonly peer?: Peer }> {
   switch (plan.kind) {
     case "tcp":
-      return await dialFor(parts, plan.hop, { kind: "io", revoked });
+      return { stream: await dialFor(parts, plan.hop, { kind: "io", revoked }) };
     case "hbone": {
       const identity = parts.local.identityOf(source);
       const client = SocketAddress.format(arrival.source);
-      const tunnel = await parts.pool.open(
+      return await parts.pool.open(
         { source: identity, expected: plan.expected, hop: plan.hop, client: arrival.source.ip },
         {
           authority: plan.authority,
@@ -130,7 +144,6 @@ async function openUpstream(
         },
         revoked,
       );
-      return tunnel.stream;
     }
   }
 }

@@ -10,6 +10,7 @@ import type { Dialer } from "#stream";
 import type { Clock, Rng } from "#system";
 import type { Tls } from "#tls";
 import type { Ip } from "#values";
+import type { Addresses } from "./addresses.ts";
 import type { Bundles } from "./bundles.ts";
 import type { Connections } from "./connections.ts";
 import type { Floods } from "./floods.ts";
@@ -20,6 +21,10 @@ import type { QuietLimits } from "./reaper.ts";
 export const PROXY_LIMITS = {
   /** A TCP connection to the application or to a plain destination. */
   connectTimeoutMs: 10_000,
+  /** Names that one connection may make us ask for: its target on two networks, and a waypoint's chain. */
+  asksMax: 8,
+  /** How long labels may hold a peer's connection up: the name of a source decides nothing. */
+  attributionWaitMs: 1_000,
   /** After a drain's deadline: what was cut off gets this long to write its access line. */
   forcedEndMs: 500,
   /** Greeting and request together; a client that takes longer is not speaking SOCKS. */
@@ -46,6 +51,8 @@ export interface ProxySettings {
   readonly from: Ip | undefined;
   /** Policy notes at info instead of debug (AUTHZ_POLICY_INFO_LOGGING). */
   readonly policyInfoLogging: boolean;
+  /** Addresses are fetched when somebody needs them (XDS_ON_DEMAND). */
+  readonly onDemand: boolean;
   readonly tunnelServer: TunnelServerOptions;
   /** For how long connections may be silent. */
   readonly quiet: QuietLimits;
@@ -62,6 +69,7 @@ export interface ProxyParts {
   readonly access: Log;
   readonly log: Log;
   readonly bundles: Bundles;
+  readonly addresses: Addresses;
   readonly local: LocalWorkload;
   readonly connections: Connections;
   readonly floods: Floods;

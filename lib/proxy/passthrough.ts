@@ -12,6 +12,7 @@ import { dialFor } from "./dial.ts";
 import { judge } from "./inbound.ts";
 import { hexOf } from "./outbound.ts";
 import type { ProxyParts } from "./parts.ts";
+import { Questions } from "./questions.ts";
 import { ConnectionRecord, logEarlyDenial } from "./record.ts";
 
 /** Serves one connection to its access line; never rejects. */
@@ -41,6 +42,7 @@ async function deliver(
   startMs: number,
 ): Promise<void> {
   const workload = await parts.local.get(arrival.local.ip);
+  await new Questions(parts).askForLabels(arrival.source.ip);
   const target = arrival.destination;
   const facts: ConnectionFacts = { source: arrival.source, destination: target };
   const log = parts.log.within({

@@ -2,6 +2,7 @@ import type { MeshView, Service, Workload } from "#mesh";
 import { type Failure, type Ip, SocketAddress } from "#values";
 import { attribute, servicesOf } from "./attribution.ts";
 import type { Authority, InboundAsk, InboundPlan } from "./plan.ts";
+import { missingAddress, missingGateway } from "./on_demand.ts";
 import { referenceOf, waypointsOf } from "./waypoint.ts";
 
 /**
@@ -10,6 +11,8 @@ import { referenceOf, waypointsOf } from "./waypoint.ts";
  */
 export function planInbound(view: MeshView, ask: InboundAsk): InboundPlan {
   const { authority, workload } = ask;
+  const missing = missingOwner(view, ask);
+  if (missing !== undefined) return { kind: "ask", name: missing };
   const misdirection = misdirected(view, ask);
   if (misdirection !== undefined) return refuse(misdirection);
 
@@ -25,6 +28,20 @@ export function planInbound(view: MeshView, ask: InboundAsk): InboundPlan {
   const service = attribute(resolved.candidates, workload, port, ask.forwardedHost);
   const target = { ip: ask.connectedIp, port };
   return service === undefined ? { kind: "deliver", target } : { kind: "deliver", target, service };
+}
+
+/** Who has the address of a CONNECT that is not ours, and whether we stand before them: both may have to be fetched. */
+function missingOwner(view: MeshView, ask: InboundAsk): string | undefined {
+  const { asked, authority, connectedIp, workload, network } = ask;
+  if (asked === undefined || authority.kind === "hostname") return undefined;
+  const { ip } = authority.address;
+  if (ip === connectedIp || workload.applicationTunnel !== undefined) return undefined;
+  const missing = missingAddress(view, asked, network, ip);
+  if (missing !== undefined) return missing;
+  const owner = view.workloadAt(network, ip) ?? view.serviceAt(network, ip);
+  if (owner === undefined) return undefined;
+  return waypointsOf(owner).map((gateway) => missingGateway(view, asked, gateway))
+    .find((name) => name !== undefined);
 }
 
 /** behaviour.md 8.3: an address is only taken if it is ours, or ours to stand for. */

@@ -7,5 +7,6 @@
  */
 export type * from "./plan.ts";
 export { attributeService } from "./attribution.ts";
+export { missingAddress } from "./on_demand.ts";
 export { planInbound } from "./inbound.ts";
 export { planOutbound } from "./outbound.ts";

@@ -2,6 +2,7 @@ import { identityOf, type MeshView, type Service } from "#mesh";
 import type { Rng } from "#system";
 import { type Failure, Ip, SocketAddress, SpiffeId } from "#values";
 import type { OutboundAsk, OutboundPlan } from "./plan.ts";
+import { missingAddress, missingGateway } from "./on_demand.ts";
 import { findUpstream, type Upstream } from "./upstream.ts";
 import { hasWaypoint, isWaypointOf } from "./waypoint.ts";
 
@@ -16,6 +17,9 @@ export function planOutbound(view: MeshView, ask: OutboundAsk, rng: Rng): Outbou
   if (Ip.isLoopback(target.ip) && ask.illegalPorts.has(target.port)) {
     return refuse({ kind: "self_call" });
   }
+
+  const missing = missingTarget(view, ask);
+  if (missing !== undefined) return { kind: "ask", name: missing };
 
   const addressed = addressedService(view, ask); // A
   if (addressed !== undefined && hasWaypoint(addressed)) {
@@ -36,10 +40,19 @@ export function planOutbound(view: MeshView, ask: OutboundAsk, rng: Rng): Outbou
     return refuse(gatewayFailure(upstream, addressed, target));
   }
   const waypoint = addressed === undefined ? upstream.workload.waypoint : undefined; // E
+  const unknown = waypoint && missingGateway(view, ask.asked, waypoint);
+  if (unknown !== undefined) return { kind: "ask", name: unknown };
   if (waypoint !== undefined && !isWaypointOf(view, waypoint, source, ask.client.ip)) {
     return unsupported("a waypoint for a workload", target);
   }
   return direct(upstream, ask.hbonePort ?? HBONE_PORT); // F
+}
+
+/** Both look-ups of the target, A's on the configured network and B's on the speaker's, which are normally one. */
+function missingTarget(view: MeshView, ask: OutboundAsk): string | undefined {
+  const { asked, network, source, target } = ask;
+  return missingAddress(view, asked, network, target.ip, source.namespace) ??
+    missingAddress(view, asked, source.network, target.ip, source.namespace);
 }
 
 /** The service behind the address; a workload of that very address comes first, and is no service traffic. */

@@ -17,6 +17,8 @@ export interface OutboundAsk {
   readonly illegalPorts: ReadonlySet<number>;
   /** Where peers listen for HBONE: the port of our own inbound listener. 15008 if absent. */
   readonly hbonePort?: number;
+  /** What was asked for already; absent where addresses are not fetched on demand (behaviour.md 3.8). */
+  readonly asked?: ReadonlySet<string> | undefined;
 }
 
 /** What metrics and the access line call the destination. */
@@ -35,7 +37,15 @@ export type OutboundPlan =
     /** Any of these may answer; ordered, since it is part of the pool key (behaviour.md 7.7). */
     readonly expected: readonly SpiffeId[];
   } & Destination)
+  | Ask
   | { readonly kind: "refuse"; readonly failure: Failure };
+
+/** The mesh lacks something that the control plane may know: ask for the name, then decide again. */
+export interface Ask {
+  readonly kind: "ask";
+  /** `network/ip` or `namespace/hostname`. */
+  readonly name: string;
+}
 
 /** How a CONNECT names its target. */
 export type Authority =
@@ -52,6 +62,8 @@ export interface InboundAsk {
   readonly forwardedHost?: string;
   readonly network: string;
   readonly illegalPorts: ReadonlySet<number>;
+  /** As in OutboundAsk. */
+  readonly asked?: ReadonlySet<string> | undefined;
 }
 
 export type InboundPlan =
@@ -61,4 +73,5 @@ export type InboundPlan =
     readonly target: SocketAddress;
     readonly service?: Service;
   }
+  | Ask
   | { readonly kind: "refuse"; readonly failure: Failure };

@@ -21,4 +21,4 @@ export { CertificateError, type CertificateErrorCode } from "./error.ts";
 export { type Certificate, parseCertificate } from "./certificate.ts";
 export { derFromPem, type TrustRoots, trustRoots } from "./roots.ts";
 export { usableRoots } from "./materials.ts";
-export { RevocationLists } from "./crl.ts";
+export { Revocations, type RevocationsOptions } from "./revocations.ts";

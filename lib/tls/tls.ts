@@ -91,7 +91,10 @@ class NodeTls implements Tls {
         // No servername: that is no SNI. Host names do not matter (behaviour.md 7.2); who it is, `judge` says.
         checkServerIdentity: () => undefined,
       });
-    return await this.#handshake(stream, open, "secureConnect", judge);
+    return this.#follow(
+      await this.#handshake(stream, open, "secureConnect", judge),
+      "server",
+    );
   }
 
   async anonymous(stream: ByteStream, trust: ServerTrust): Promise<Secured> {
@@ -145,7 +148,7 @@ class NodeTls implements Tls {
         // A list, as in `connect`; one of the two sets of declarations about node:tls knows only wire bytes here.
         ALPNProtocols: [ALPN] as never,
       });
-    return await this.#handshake(stream, open, "secure", judge);
+    return this.#follow(await this.#handshake(stream, open, "secure", judge), "client");
   }
 
   #prepare(stream: ByteStream, bundle: CertBundle): Materials {
@@ -166,11 +169,32 @@ class NodeTls implements Tls {
     roots: Materials["roots"],
     role: "client" | "server",
   ): Peer {
-    return verifyPeer(presentedChain(handle), roots, {
-      role,
-      nowMs: this.clock.nowMs(),
-      revocation: this.options.revocation,
+    const { revocation } = this.options;
+    try {
+      return verifyPeer(presentedChain(handle), roots, {
+        role,
+        nowMs: this.clock.nowMs(),
+        revocation,
+      });
+    } catch (error) {
+      if (error instanceof CertificateError && error.code === "revoked") {
+        revocation?.refused?.(role);
+      }
+      throw error;
+    }
+  }
+
+  /** A list that comes later ends the connection too. */
+  #follow({ stream, peer }: Secured, role: "client" | "server"): Secured {
+    const { revocation } = this.options;
+    if (revocation?.follow === undefined) return { stream, peer };
+    const standing = { ...peer, isRevoked: false };
+    const following = revocation.follow([...peer.path, peer.anchor], role, () => {
+      standing.isRevoked = true;
+      stream.abort();
     });
+    void stream.closed.then(() => following[Symbol.dispose]());
+    return { stream, peer: standing };
   }
 
   /** Runs what `open` starts until `event`, then lets `judge` decide; a failure resets the connection. */

@@ -23,6 +23,10 @@ export interface Peer {
   readonly identity: SpiffeId | undefined;
   /** DER of the verified path: leaf, then intermediates, without the root. */
   readonly path: readonly Uint8Array[];
+  /** DER of the root that the path leads to. */
+  readonly anchor: Uint8Array;
+  /** Whether a certificate of the path was revoked since the handshake; the connection has been aborted for it. */
+  readonly isRevoked: boolean;
 }
 
 export interface Secured {
@@ -30,10 +34,14 @@ export interface Secured {
   readonly peer: Peer;
 }
 
-/** The CRL's seat: says which certificate of a verified path is revoked. The source comes with another issue. */
+/** The CRL's seat: says which certificate of a verified path is revoked, now and later. */
 export interface RevocationCheck {
   /** Throws a CertificateError for a revoked certificate. `path` is leaf, intermediates, root. */
   check(path: readonly Uint8Array[]): void;
+  /** Told of each peer that `check` refused, by what it is to us. */
+  refused?(peer: "client" | "server"): void;
+  /** Calls `end` if a later list revokes the path of a live connection; disposed when that is over. */
+  follow?(path: readonly Uint8Array[], peer: "client" | "server", end: () => void): Disposable;
 }
 
 /** Whom to take for the server that a host name stands for. */

@@ -59,6 +59,8 @@ export function verifyPeer(
     identities,
     identity: identities[0],
     path: path.slice(0, -1).map(({ der }) => der),
+    anchor: path.at(-1)!.der,
+    isRevoked: false,
   };
 }
 

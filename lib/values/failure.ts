@@ -28,6 +28,7 @@ export type Failure =
   | { readonly kind: "no_service"; readonly target: SocketAddress }
   | { readonly kind: "no_hostname"; readonly hostname: string }
   | { readonly kind: "no_port"; readonly hostname: string; readonly port: number }
+  | { readonly kind: "not_told"; readonly name: string }
   | { readonly kind: "no_healthy_upstream"; readonly target: SocketAddress }
   | { readonly kind: "no_valid_destination"; readonly workload: string }
   | { readonly kind: "unsupported"; readonly feature: string; readonly target: string }
@@ -79,6 +80,7 @@ export const CONSEQUENCES = {
   no_service: { flag: "CONNECT", status: 503, side: "us" },
   no_hostname: { flag: "CONNECT", status: 503, side: "client" },
   no_port: { flag: "CONNECT", status: 503, side: "client" },
+  not_told: { flag: "CONNECT", status: 503, side: "us" },
   no_healthy_upstream: { flag: "CONNECT", status: 503, side: "server" },
   no_valid_destination: { flag: "CONNECT", status: 503, side: "server" },
   unsupported: { flag: "CONNECT", status: 503, side: "us" },
@@ -159,6 +161,8 @@ function describeRefused(failure: Exclude<Failure, { kind: FailureInTransit }>):
       return `no service named "${failure.hostname}" is visible here`;
     case "no_port":
       return `service "${failure.hostname}" has no usable port ${failure.port}`;
+    case "not_told":
+      return `the control plane did not say in time who has ${failure.name}`;
     case "no_healthy_upstream":
       return `no healthy upstream: ${SocketAddress.format(failure.target)}`;
     case "no_valid_destination":

@@ -32,6 +32,7 @@ export interface SessionOptions {
 
 /** How much of what was refused is told: istiod reads 4 MiB, a person less. */
 const NACK_CHARS_MAX = 16_384;
+const SEPARATOR = "; ";
 /** How the mesh's reasons begin where bytes are no message at all. */
 const MALFORMED = "invalid protobuf";
 /** Names asked for in one request where a single one was too large: at most some 0.5 MB of uids. */
@@ -326,12 +327,12 @@ function nackMessage(rejected: readonly string[]): string | undefined {
   const told: string[] = [];
   let charsCount = 0;
   for (const each of rejected) {
-    charsCount += each.length;
+    charsCount += each.length + SEPARATOR.length;
     if (told.length > 0 && charsCount > NACK_CHARS_MAX) break;
     told.push(each.slice(0, NACK_CHARS_MAX));
   }
   const untold = rejected.length - told.length;
-  return told.join("; ") + (untold > 0 ? `; and ${untold} more` : "");
+  return told.join(SEPARATOR) + (untold > 0 ? `; and ${untold} more` : "");
 }
 
 const RESOURCE_EXHAUSTED = 8;

@@ -63,8 +63,13 @@ class World implements AsyncDisposable {
       log: hub.scope("ztunnel::app"),
       mesh: this.mesh,
       metrics: this.metrics,
-      onWish: ({ identity }) =>
-        this.threads.tell({ tell: "cert_failed", identity, reason: "no CA in this test" }),
+      onWish: (wish) => {
+        if (wish.tell !== "want_cert") return;
+        const { identity } = wish;
+        this.threads.tell({ tell: "cert_failed", identity, reason: "no CA in this test" });
+      },
+      greeting: () => [],
+      pods: { podOpened: () => {}, podClosed: () => {} },
     });
   }
 

@@ -137,7 +137,7 @@ Deno.test("9.1: two certificates of it meet in mutual TLS, with an intermediate,
   await Promise.all([client.stream.closed, server.stream.closed]);
 });
 
-Deno.test("what does not prove itself is refused with its reason, and no key is in the reason", async () => {
+Deno.test("9.1: what does not prove itself is refused with its reason, and no key is in the reason", async () => {
   const stranger = mintRoot({ commonName: "stranger" });
   const table:
     readonly (readonly [string, (request: CaRequest) => Promise<readonly string[]>, RegExp])[] = [

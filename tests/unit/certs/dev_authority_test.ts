@@ -114,7 +114,7 @@ Deno.test("two authorities trust each other's leafs", async () => {
   strictEqual(leaf.verify(new X509Certificate(rootsPem).publicKey), true);
 });
 
-Deno.test("certificateDump() shows chain and roots as the config dump wants them", async () => {
+Deno.test("9.9: certificateDump() shows chain and roots as the config dump wants them", async () => {
   const authority = await createDevAuthority(new FakeClock());
   const { chainPem, rootsPem } = await authority.sign(cart, DAY_MS);
   const available = { identity: cart, state: "Available", chainPem, rootsPem };
@@ -132,7 +132,7 @@ Deno.test("certificateDump() shows chain and roots as the config dump wants them
   strictEqual(dump.rootCerts[0]!.expirationTime, "2049-12-31T23:59:59Z");
 });
 
-Deno.test("certificateDump() has empty lists while there is nothing, and skips what it cannot read", () => {
+Deno.test("9.9: certificateDump() has empty lists while there is nothing, and skips what it cannot read", () => {
   const empty: CertificateState = {
     identity: cart,
     state: "Unavailable: no CA",

@@ -83,7 +83,7 @@ const statesOf = (certs: CertManager): string[] =>
     `${SpiffeId.parts(identity).serviceAccount} ${state}`
   );
 
-Deno.test("CertManager.want() fetches once, however often it is asked", async () => {
+Deno.test("9.7: CertManager.want() fetches once, however often it is asked", async () => {
   using w = world();
   w.authority.hold();
   w.certs.want(cart);
@@ -97,7 +97,7 @@ Deno.test("CertManager.want() fetches once, however often it is asked", async ()
   deepStrictEqual(w.authority.asked, ["cart"]);
 });
 
-Deno.test("CertManager renews at half of the lifetime, again and again", async () => {
+Deno.test("9.3: CertManager renews at half of the lifetime, again and again", async () => {
   using w = world();
   w.certs.want(cart);
   await w.clock.advance(12 * HOUR_MS - 1);
@@ -108,7 +108,7 @@ Deno.test("CertManager renews at half of the lifetime, again and again", async (
   deepStrictEqual(w.authority.askedAtMs, [0, 12 * HOUR_MS, 24 * HOUR_MS]);
 });
 
-Deno.test("CertManager keeps the certificate in service while it is being renewed", async () => {
+Deno.test("9.3: CertManager keeps the certificate in service while it is being renewed", async () => {
   using w = world();
   w.certs.want(cart);
   await w.clock.advance(0);
@@ -120,7 +120,7 @@ Deno.test("CertManager keeps the certificate in service while it is being renewe
   deepStrictEqual(statesOf(w.certs), ["cart Available"]);
 });
 
-Deno.test("CertManager renews soon after the wall clock jumped over the half-life", async () => {
+Deno.test("9.3: CertManager renews soon after the wall clock jumped over the half-life", async () => {
   using w = world();
   w.certs.want(cart);
   await w.clock.advance(0);
@@ -129,7 +129,7 @@ Deno.test("CertManager renews soon after the wall clock jumped over the half-lif
   deepStrictEqual(w.authority.asked, ["cart", "cart"]);
 });
 
-Deno.test("CertManager does not ask in a loop for certificates that come over their half-life", async () => {
+Deno.test("9.3: CertManager does not ask in a loop for certificates that come over their half-life", async () => {
   using w = world();
   const sign = w.authority.sign.bind(w.authority);
   w.authority.sign = async (identity, lifetimeMs) => {
@@ -141,7 +141,7 @@ Deno.test("CertManager does not ask in a loop for certificates that come over th
   strictEqual(w.authority.asked.length, 11);
 });
 
-Deno.test("CertManager has at most eight fetches in flight", async () => {
+Deno.test("9.7: CertManager has at most eight fetches in flight", async () => {
   using w = world();
   w.authority.hold();
   for (let i = 0; i < 20; i++) w.certs.want(idOf(`a${i}`));
@@ -157,7 +157,7 @@ Deno.test("CertManager has at most eight fetches in flight", async () => {
   strictEqual(w.told.length, 20);
 });
 
-Deno.test("CertManager serves who waits first, then warm-ups, then the rest, each in order", async () => {
+Deno.test("9.7: CertManager serves who waits first, then warm-ups, then the rest, each in order", async () => {
   using w = world();
   w.authority.hold();
   for (let i = 0; i < 8; i++) w.certs.want(idOf("busy" + i));
@@ -181,7 +181,7 @@ Deno.test("CertManager serves who waits first, then warm-ups, then the rest, eac
   ]);
 });
 
-Deno.test("CertManager tells a failure at once, and retries 1, 2, 4 … 150 s apart", async () => {
+Deno.test("9.7: CertManager tells a failure at once, and retries 1, 2, 4 … 150 s apart", async () => {
   using w = world();
   w.authority.fails = "no CA";
   w.certs.want(cart);
@@ -196,7 +196,7 @@ Deno.test("CertManager tells a failure at once, and retries 1, 2, 4 … 150 s ap
   deepStrictEqual(seconds, [0, 1, 3, 7, 15, 31, 63, 127, 255, 405, 555]);
 });
 
-Deno.test("CertManager jitters retries by a fifth, and not at all after a quarter of an hour", async () => {
+Deno.test("9.7: CertManager jitters retries by a fifth, and not at all after a quarter of an hour", async () => {
   using w = world({ jitter: 0 });
   w.authority.fails = "no CA";
   w.certs.want(cart);
@@ -211,7 +211,7 @@ Deno.test("CertManager jitters retries by a fifth, and not at all after a quarte
   strictEqual(Math.max(...gapsMs), 150 * SECOND_MS);
 });
 
-Deno.test("CertManager recovers by itself, and starts the waits anew", async () => {
+Deno.test("9.7: CertManager recovers by itself, and starts the waits anew", async () => {
   using w = world();
   w.authority.fails = "no CA";
   w.certs.want(cart);
@@ -225,7 +225,7 @@ Deno.test("CertManager recovers by itself, and starts the waits anew", async () 
   deepStrictEqual(w.authority.askedAtMs.slice(4), [renewalMs, renewalMs + 1_000]);
 });
 
-Deno.test("CertManager keeps a valid certificate through failures, until it expires", async () => {
+Deno.test("9.7: CertManager keeps a valid certificate through failures, until it expires", async () => {
   using w = world({ lifetimeMs: HOUR_MS });
   w.certs.want(cart);
   await w.clock.advance(0);
@@ -239,7 +239,7 @@ Deno.test("CertManager keeps a valid certificate through failures, until it expi
   strictEqual(w.authority.askedAtMs.includes(HOUR_MS), true, "the expiry itself is a try");
 });
 
-Deno.test("CertManager.forget() tells who waits, and throws the result away", async () => {
+Deno.test("9.7: CertManager.forget() tells who waits, and throws the result away", async () => {
   using w = world();
   w.authority.hold();
   w.certs.want(cart);
@@ -252,7 +252,7 @@ Deno.test("CertManager.forget() tells who waits, and throws the result away", as
   strictEqual(w.authority.asked.length, 1);
 });
 
-Deno.test("CertManager.forget() takes a queued fetch out of the queue", async () => {
+Deno.test("9.7: CertManager.forget() takes a queued fetch out of the queue", async () => {
   using w = world();
   w.authority.hold();
   for (let i = 0; i < 8; i++) w.certs.want(idOf("busy" + i));
@@ -263,7 +263,7 @@ Deno.test("CertManager.forget() takes a queued fetch out of the queue", async ()
   strictEqual(w.authority.asked.includes("cart"), false);
 });
 
-Deno.test("CertManager uses a running fetch for an identity that is wanted again meanwhile", async () => {
+Deno.test("9.7: CertManager uses a running fetch for an identity that is wanted again meanwhile", async () => {
   using w = world();
   w.authority.hold();
   w.certs.want(cart);
@@ -275,7 +275,7 @@ Deno.test("CertManager uses a running fetch for an identity that is wanted again
   deepStrictEqual(w.told, ["cart failed: the identity is no longer needed", "cart: chain 1"]);
 });
 
-Deno.test("CertManager.forget() of an available identity is silent and stops its renewal", async () => {
+Deno.test("9.7: CertManager.forget() of an available identity is silent and stops its renewal", async () => {
   using w = world();
   w.certs.want(cart);
   await w.clock.advance(0);
@@ -285,7 +285,7 @@ Deno.test("CertManager.forget() of an available identity is silent and stops its
   deepStrictEqual(w.told, ["cart: chain 1"]);
 });
 
-Deno.test("CertManager gives up a fetch that never ends, and frees its place", async () => {
+Deno.test("9.7: CertManager gives up a fetch that never ends, and frees its place", async () => {
   using w = world();
   w.authority.hold();
   for (let i = 0; i < 9; i++) w.certs.want(idOf(`a${i}`));
@@ -298,7 +298,7 @@ Deno.test("CertManager gives up a fetch that never ends, and frees its place", a
   strictEqual(w.told.length, before, "late answers are thrown away");
 });
 
-Deno.test("CertManager refuses more identities than it can hold", async () => {
+Deno.test("9.7: CertManager refuses more identities than it can hold", async () => {
   using w = world();
   w.authority.hold();
   for (let i = 0; i < 10_001; i++) w.certs.want(idOf(`a${i}`));
@@ -309,7 +309,7 @@ Deno.test("CertManager refuses more identities than it can hold", async () => {
   strictEqual(w.certs.states().length, 10_000);
 });
 
-Deno.test("CertManager.states() are ordered by identity, without keys", async () => {
+Deno.test("9.9: CertManager.states() are ordered by identity, without keys", async () => {
   using w = world();
   for (const account of ["b", "a", "B"]) w.certs.want(idOf(account));
   await w.clock.advance(0);
@@ -322,7 +322,7 @@ Deno.test("CertManager.states() are ordered by identity, without keys", async ()
   ]);
 });
 
-Deno.test("CertManager leaves no timer behind when disposed, and answers no more", async () => {
+Deno.test("9.7: CertManager leaves no timer behind when disposed, and answers no more", async () => {
   const w = world();
   w.certs.want(cart);
   await w.clock.advance(0);

@@ -78,7 +78,13 @@ function gateway(hops: Hops, onInner: (request: IncomingTunnel) => void): Incomi
   hops.onTunnel = (request) => {
     asked.push(request);
     const stream = request.accept(new Map());
-    const peer = { identities: [WEB], identity: WEB, path: [] };
+    const peer = {
+      identities: [WEB],
+      identity: WEB,
+      path: [],
+      anchor: new Uint8Array(),
+      isRevoked: false,
+    };
     const server = serveTunnels({ stream, peer }, {
       settings: { ...SETTINGS, concurrentStreamsMax: 200 },
       clock: realClock,

@@ -24,7 +24,13 @@ export function keyOf(changes: Partial<TunnelKey> = {}): TunnelKey {
   return { source: WEB, expected: [CART], hop: HOP, client: Ip.parse("10.1.0.5")!, ...changes };
 }
 
-const PEER: Peer = { identities: [WEB, CART], identity: WEB, path: [] };
+const PEER: Peer = {
+  identities: [WEB, CART],
+  identity: WEB,
+  path: [],
+  anchor: new Uint8Array(),
+  isRevoked: false,
+};
 
 export class Hops implements AsyncDisposable {
   readonly pool: TunnelPool;

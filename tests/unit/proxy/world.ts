@@ -6,7 +6,7 @@ import { Metrics } from "#metrics";
 import { DataThread, type InstanceOptions } from "#proxy";
 import type { ByteStream } from "#stream";
 import { seededRng } from "#system";
-import type { Tls } from "#tls";
+import { Revocations, type Tls } from "#tls";
 import { SpiffeId } from "#values";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { FakeKernel } from "../../support/fake_kernel.ts";
@@ -69,6 +69,7 @@ export function options(clock: FakeClock): InstanceOptions {
       from: undefined,
       policyInfoLogging: false,
       quiet: { halfClosedLingerMs: 600_000, idleTimeoutMs: 0 },
+      onDemand: false,
       tunnelServer: { clock, settings: { ...HTTP2, concurrentStreamsMax: 200 } },
     },
     listeners: {
@@ -80,6 +81,11 @@ export function options(clock: FakeClock): InstanceOptions {
     dialer: {},
     pool: { settings: HTTP2, streamsPerConnectionMax: 100, idleReleaseMs: 60_000 },
   };
+}
+
+export function onDemand(clock: FakeClock): InstanceOptions {
+  const usual = options(clock);
+  return { ...usual, settings: { ...usual.settings, onDemand: true } };
 }
 
 export class World {
@@ -125,6 +131,7 @@ export class World {
       rng: seededRng(3),
       metrics: this.metrics,
       tls,
+      revocations: new Revocations({ clock: this.clock, onRevoked: () => {} }),
       scope: (name) => hub.scope(name),
       isSpokesman: true,
     });

@@ -41,6 +41,7 @@ function draws(
       network: "n1",
       illegalPorts: new Set(),
     }, rng);
+    if (plan.kind === "ask") throw new Error("nothing is on demand here");
     const winner = plan.kind !== "refuse"
       ? plan.workload!.name
       : plan.failure.kind === "unsupported"

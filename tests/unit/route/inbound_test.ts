@@ -40,6 +40,7 @@ function plan(
 }
 
 function brief(plan: InboundPlan): string {
+  if (plan.kind === "ask") return `ask ${plan.name}`;
   if (plan.kind === "refuse") {
     const { failure } = plan;
     return failure.kind === "unsupported" ? `unsupported: ${failure.feature}` : failure.kind;

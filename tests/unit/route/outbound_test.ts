@@ -34,6 +34,7 @@ function plan(view: MeshView, target: string, ask: Partial<OutboundAsk> = {}): O
 
 /** One line per plan, so that a table shows decisions side by side. */
 function brief(plan: OutboundPlan): string {
+  if (plan.kind === "ask") return `ask ${plan.name}`;
   if (plan.kind === "refuse") {
     const { failure } = plan;
     return failure.kind === "unsupported" ? `unsupported: ${failure.feature}` : failure.kind;
@@ -390,6 +391,6 @@ for (const [ips, ipFamilies, target, expected] of FAMILIES) {
       cartPod({ ips }),
     );
     const planned = plan(view, target);
-    strictEqual(planned.kind === "refuse" ? undefined : planned.hop.ip, expected);
+    strictEqual("hop" in planned ? planned.hop.ip : undefined, expected);
   });
 }

@@ -1,7 +1,8 @@
 import { match, ok, strictEqual, throws } from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { seededRng } from "#system";
-import { CertificateError, RevocationLists, trustRoots, verifyPeer } from "#tls";
+import { CertificateError, trustRoots, verifyPeer } from "#tls";
+import { RevocationLists } from "../../../lib/tls/crl.ts";
 import { mintCrl, type Minted, mintIntermediate, mintLeaf, mintRoot } from "../../support/pki.ts";
 
 const root = mintRoot({ serial: 100 });

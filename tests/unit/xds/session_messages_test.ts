@@ -6,7 +6,7 @@ import { NOW, talk } from "./session_support.ts";
 
 const { address, authorization } = TYPE_URLS;
 
-Deno.test("3.2 the node has the id and the metadata that istiod looks for, later entries winning", () => {
+Deno.test("3.2: the node has the id and the metadata that istiod looks for, later entries winning", () => {
   deepStrictEqual(nodeOf({ metadata: {}, metadataJson: {} }), {
     id: "ztunnel~1.1.1.1~.~.svc.cluster.local",
     metadata: { NAME: "", NAMESPACE: "", INSTANCE_IPS: "1.1.1.1", NODE_NAME: "" },
@@ -31,7 +31,7 @@ Deno.test("3.2 the node has the id and the metadata that istiod looks for, later
   });
 });
 
-Deno.test("3.3 both types are subscribed in order, addresses first, with the node in each and empty lists", () => {
+Deno.test("3.3: both types are subscribed in order, addresses first, with the node in each and empty lists", () => {
   const requests = talk().session.open();
   deepStrictEqual(requests.map(({ typeUrl }) => typeUrl), [address, authorization]);
   for (const request of requests) {
@@ -43,7 +43,7 @@ Deno.test("3.3 both types are subscribed in order, addresses first, with the nod
   }
 });
 
-Deno.test("3.3 on demand, addresses are subscribed and unsubscribed as *, policies are still a wildcard", () => {
+Deno.test("3.3: on demand, addresses are subscribed and unsubscribed as *, policies are still a wildcard", () => {
   const [first, second] = talk(true).session.open();
   deepStrictEqual(first?.resourceNamesSubscribe, ["*"]);
   deepStrictEqual(first?.resourceNamesUnsubscribe, ["*"]);
@@ -51,7 +51,7 @@ Deno.test("3.3 on demand, addresses are subscribed and unsubscribed as *, polici
   deepStrictEqual(second?.resourceNamesUnsubscribe, []);
 });
 
-Deno.test("3.4 an accepted response is acknowledged by type and nonce, without node or error", async () => {
+Deno.test("3.4: an accepted response is acknowledged by type and nonce, without node or error", async () => {
   const { session, hear, view } = talk();
   session.open();
   const resources = [workload("w1"), service("s.shop")];
@@ -65,7 +65,7 @@ Deno.test("3.4 an accepted response is acknowledged by type and nonce, without n
   strictEqual(view.serviceNamed("s.shop")?.namespace, "shop");
 });
 
-Deno.test("3.4 each unusable resource is refused by name with its reason, what it says before how it reads, and the rest applies", async () => {
+Deno.test("3.4: each unusable resource is refused by name with its reason, what it says before how it reads, and the rest applies", async () => {
   const { session, hear, view } = talk();
   session.open();
   const outcome = await hear("address", {
@@ -85,7 +85,7 @@ Deno.test("3.4 each unusable resource is refused by name with its reason, what i
   deepStrictEqual(view.workloads().map(({ uid }) => uid), ["w1"]);
 });
 
-Deno.test("3.4 a refusal of everything stays small enough to be read", async () => {
+Deno.test("3.4: a refusal of everything stays small enough to be read", async () => {
   const { session, hear } = talk();
   session.open();
   const resources = Array.from({ length: 2_000 }, (_, i) => garbage(`cluster//Pod/shop/bad-${i}`));
@@ -95,7 +95,7 @@ Deno.test("3.4 a refusal of everything stays small enough to be read", async () 
   match(message, /; and \d+ more$/);
 });
 
-Deno.test("3.4 a response of an unknown type is acknowledged and changes nothing", async () => {
+Deno.test("3.4: a response of an unknown type is acknowledged and changes nothing", async () => {
   const { session, hear, commits } = talk();
   session.open();
   const resource = { typeUrl: "type/unknown", value: Uint8Array.of(1) } as never;
@@ -107,7 +107,7 @@ Deno.test("3.4 a response of an unknown type is acknowledged and changes nothing
   deepStrictEqual(commits, []);
 });
 
-Deno.test("3.4 removals come after what was sent, in one response", async () => {
+Deno.test("3.4: removals come after what was sent, in one response", async () => {
   const { session, hear, view } = talk();
   session.open();
   await hear("address", { resources: [workload("w1")] });
@@ -116,7 +116,7 @@ Deno.test("3.4 removals come after what was sent, in one response", async () => 
   deepStrictEqual(session.open()[0]?.initialResourceVersions, {});
 });
 
-Deno.test("3.4 the policies of a response are one commit, which says that they changed", async () => {
+Deno.test("3.4: the policies of a response are one commit, which says that they changed", async () => {
   const { session, hear, commits, view } = talk();
   session.open();
   await hear("authorization", { resources: [policy("shop/a"), policy("shop/b")] });
@@ -126,14 +126,14 @@ Deno.test("3.4 the policies of a response are one commit, which says that they c
   deepStrictEqual(view.policies().map(({ key }) => key), ["shop/a", "shop/b"]);
 });
 
-Deno.test("3.5 a policy is known by its resource's name", async () => {
+Deno.test("3.5: a policy is known by its resource's name", async () => {
   const { session, hear, view } = talk();
   session.open();
   await hear("authorization", { resources: [policy("shop/a", { name: "other" })] });
   deepStrictEqual(view.policies().map(({ key, name }) => [key, name]), [["shop/a", "other"]]);
 });
 
-Deno.test("3.6 a removed name is a workload's uid, else a service; unknown ones do no harm", async () => {
+Deno.test("3.6: a removed name is a workload's uid, else a service; unknown ones do no harm", async () => {
   const { session, hear, view } = talk();
   session.open();
   await hear("address", { resources: [workload("c//Pod/shop/w"), service("s.shop")] });

@@ -11,7 +11,7 @@ const TOO_LARGE = {
   details: "grpc: received message larger than max (5000000 vs. 4194304)",
 };
 
-Deno.test("3.7 a new stream lists everything known with its version, policies without one too, and the node again", async () => {
+Deno.test("3.7: a new stream lists everything known with its version, policies without one too, and the node again", async () => {
   const { session, hear } = talk();
   session.open();
   await hear("address", {
@@ -26,7 +26,7 @@ Deno.test("3.7 a new stream lists everything known with its version, policies wi
   strictEqual(second?.node?.id, "ztunnel~x");
 });
 
-Deno.test("3.7 a refused update leaves the version that is held, so that it is sent again", async () => {
+Deno.test("3.7: a refused update leaves the version that is held, so that it is sent again", async () => {
   const { session, hear } = talk();
   session.open();
   await hear("address", { resources: [workload("w1")] });
@@ -34,7 +34,7 @@ Deno.test("3.7 a refused update leaves the version that is held, so that it is s
   deepStrictEqual(session.open()[0]?.initialResourceVersions, { w1: "v1" });
 });
 
-Deno.test("3.7 a list that istiod cannot read is not sent again, and then the first answer is all there is", async () => {
+Deno.test("3.7: a list that istiod cannot read is not sent again, and then the first answer is all there is", async () => {
   const { session, hear, view } = talk();
   session.open();
   await hear("address", { resources: [workload("w1"), workload("w2")] });
@@ -52,7 +52,7 @@ Deno.test("3.7 a list that istiod cannot read is not sent again, and then the fi
   deepStrictEqual(view.workloads().map(({ uid }) => uid), ["w2", "w3"]);
 });
 
-Deno.test("3.7 only a refusal of the list itself drops it", async () => {
+Deno.test("3.7: only a refusal of the list itself drops it", async () => {
   const ends = [
     { code: 8, details: "request rate limit exceeded" },
     { code: 14, details: "received message larger than max" },
@@ -74,7 +74,7 @@ Deno.test("3.7 only a refusal of the list itself drops it", async () => {
   deepStrictEqual(session.open()[0]?.initialResourceVersions, { w1: "v1" });
 });
 
-Deno.test("3.7 on demand, a list that istiod cannot read becomes questions by name", async () => {
+Deno.test("3.7: on demand, a list that istiod cannot read becomes questions by name", async () => {
   const { session, hear, view } = talk(true);
   session.open();
   const resources = Array.from({ length: 5_001 }, (_, i) => workload(`w${i}`));
@@ -88,7 +88,7 @@ Deno.test("3.7 on demand, a list that istiod cannot read becomes questions by na
   strictEqual(view.workloads().length, 5_001);
 });
 
-Deno.test("3.8 a demand is asked for once, however many wait", () => {
+Deno.test("3.8: a demand is asked for once, however many wait", () => {
   const { session } = talk(true);
   session.open();
   const request = session.demand("net/10.0.0.1", 0);
@@ -99,13 +99,13 @@ Deno.test("3.8 a demand is asked for once, however many wait", () => {
   strictEqual(session.demand("net/10.0.0.1", 1), true);
 });
 
-Deno.test("3.8 a demand without a stream is asked for by the next one, with an empty version", () => {
+Deno.test("3.8: a demand without a stream is asked for by the next one, with an empty version", () => {
   const { session } = talk(true);
   strictEqual(session.demand("net/10.0.0.1", 0), true);
   deepStrictEqual(session.open()[0]?.initialResourceVersions, { "net/10.0.0.1": "" });
 });
 
-Deno.test("3.8 nothing is demanded where everything is sent anyway, nor more than has room", () => {
+Deno.test("3.8: nothing is demanded where everything is sent anyway, nor more than has room", () => {
   strictEqual(talk().session.demand("net/10.0.0.1", 0), false);
   const { session } = talk(true);
   for (let i = 0; i < DEMANDS_MAX; i++) strictEqual(session.demand(`n/${i}`, 0), true);
@@ -113,7 +113,7 @@ Deno.test("3.8 nothing is demanded where everything is sent anyway, nor more tha
   strictEqual(session.demand("n/0", 0), true);
 });
 
-Deno.test("3.8, 18.7 waiters wake by name, by alias, by removal, and by a resource that was refused", async () => {
+Deno.test("3.8, 18.7: waiters wake by name, by alias, by removal, and by a resource that was refused", async () => {
   const { session, hear } = talk(true);
   session.open();
   for (const name of ["w1", "net/10.0.0.2", "net/10.0.0.3", "bad", "later"]) {
@@ -130,7 +130,7 @@ Deno.test("3.8, 18.7 waiters wake by name, by alias, by removal, and by a resour
   strictEqual(session.demandsCount, 0);
 });
 
-Deno.test("3.9 ready when both types were acknowledged once, a refusal does not count, and it is never taken back", async () => {
+Deno.test("3.9: ready when both types were acknowledged once, a refusal does not count, and it is never taken back", async () => {
   const { session, hear } = talk();
   session.open();
   await hear("authorization");
@@ -144,7 +144,7 @@ Deno.test("3.9 ready when both types were acknowledged once, a refusal does not 
   strictEqual(session.isReady, true);
 });
 
-Deno.test("3.9 on demand, policies are enough to be ready", async () => {
+Deno.test("3.9: on demand, policies are enough to be ready", async () => {
   const { session, hear } = talk(true);
   session.open();
   strictEqual(session.isReady, false);
@@ -156,7 +156,7 @@ Deno.test("3.9 on demand, policies are enough to be ready", async () => {
 const MIDDLE = { ...seededRng(1), next: () => 0.5 };
 const status = (code: number, details = ""): StreamEnd => ({ kind: "status", code, details });
 
-Deno.test("3.10 each outcome has its reason, its wait and its next wait", () => {
+Deno.test("3.10: each outcome has its reason, its wait and its next wait", () => {
   const table: readonly (readonly [StreamEnd, string, number, number])[] = [
     [{ kind: "not_connected" }, "ConnectionError", 20, 40],
     [status(2), "Reconnect", 10, 20],
@@ -178,7 +178,7 @@ Deno.test("3.10 each outcome has its reason, its wait and its next wait", () => 
   }
 });
 
-Deno.test("3.10 waits double to 15 s, and start again after a stream that ended well", () => {
+Deno.test("3.10: waits double to 15 s, and start again after a stream that ended well", () => {
   const retry = new Retry(MIDDLE);
   const waits = Array.from({ length: 12 }, () => retry.after({ kind: "not_connected" }, false));
   deepStrictEqual(
@@ -189,13 +189,13 @@ Deno.test("3.10 waits double to 15 s, and start again after a stream that ended 
   strictEqual(retry.after({ kind: "not_connected" }, false).waitMs, 20);
 });
 
-Deno.test("3.10, 18.1 a server that ends every stream at once is not called in a loop", () => {
+Deno.test("3.10, 18.1: a server that ends every stream at once is not called in a loop", () => {
   const retry = new Retry(MIDDLE);
   const waits = Array.from({ length: 4 }, () => retry.after({ kind: "ok" }, false).waitMs);
   deepStrictEqual(waits, [0, 20, 40, 80]);
 });
 
-Deno.test("3.10 waits differ between nodes", () => {
+Deno.test("3.10: waits differ between nodes", () => {
   const rng = seededRng(7);
   const waits = Array.from(
     { length: 50 },
@@ -205,7 +205,7 @@ Deno.test("3.10 waits differ between nodes", () => {
   strictEqual(new Set(waits).size > 40, true);
 });
 
-Deno.test("C.10 the exchange of the specification", async () => {
+Deno.test("C.10: the exchange of the specification", async () => {
   const { session, hear, view } = talk();
   session.open();
   const good = [workload("w1"), workload("w2")];

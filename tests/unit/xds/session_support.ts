@@ -1,5 +1,5 @@
 /** A session and a mesh that do what `watchXds` does, without a stream. */
-import { createMesh } from "#mesh";
+import { createMesh, type HeapUse, type MeshOptions } from "#mesh";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { apply } from "../../../lib/xds/apply.ts";
 import { KNOWN_TYPES, type PushOutcome, Session } from "../../../lib/xds/session.ts";
@@ -11,6 +11,8 @@ export interface Talk {
   readonly view: ReturnType<typeof createMesh>["view"];
   /** Commits so far. */
   readonly commits: { readonly policiesChanged: boolean }[];
+  /** Of the mesh's memory. */
+  use(): HeapUse;
   hear(type: string, init?: ResponseInit): Promise<PushOutcome>;
 }
 
@@ -33,15 +35,17 @@ export function readerOf(bytes: Uint8Array, sizeOf?: () => number): ResponseRead
 
 export const NOW = { wallMs: Date.UTC(2026, 0, 1), monotonicMs: 0 };
 
-export function talk(onDemand = false): Talk {
+export function talk(onDemand = false, options: MeshOptions = {}): Talk {
   const session = new Session({ node: { id: "ztunnel~x" }, onDemand });
-  const { view, writer } = createMesh({});
+  const mesh = createMesh(options);
+  const { view, writer } = mesh;
   const commits: { policiesChanged: boolean }[] = [];
   const stop = new AbortController().signal;
   return {
     session,
     view,
     commits,
+    use: () => mesh.use,
     async hear(type, init) {
       const response = readerOf(responseBytes(type, init));
       await response.begin();

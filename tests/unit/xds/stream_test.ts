@@ -74,7 +74,7 @@ async function withFile(text: string, act: (path: string) => Promise<void>): Pro
   }
 }
 
-test("3.1 a mesh arrives, is acknowledged, and is told of in status and metrics", async () => {
+test("3.1: a mesh arrives, is acknowledged, and is told of in status and metrics", async () => {
   using plane = await ControlPlane.start(HOST, [leaf]);
   const { watch, view, metrics, commits } = follow(plane.url);
   await using _watch = watch;
@@ -95,7 +95,7 @@ test("3.1 a mesh arrives, is acknowledged, and is told of in status and metrics"
   match(text, /ztunnel_xds_resources\{url="type.googleapis.com\/istio.security.Authorization"\} 1/);
 });
 
-test("3.4 a refusal goes to the server, and the rest of the response applies", async () => {
+test("3.4: a refusal goes to the server, and the rest of the response applies", async () => {
   using plane = await ControlPlane.start(HOST, [leaf]);
   const { watch, view } = follow(plane.url);
   await using _watch = watch;
@@ -110,7 +110,7 @@ test("3.4 a refusal goes to the server, and the rest of the response applies", a
   match(watch.status().types[0]?.lastNackReason ?? "", /^bad: /);
 });
 
-test("3.1 token, cluster and headers travel with each stream, and a changed token file with the next", () =>
+test("3.1: token, cluster and headers travel with each stream, and a changed token file with the next", () =>
   withFile("first\n", async (path) => {
     using plane = await ControlPlane.start(HOST, [leaf]);
     const { watch } = follow(plane.url, {
@@ -136,7 +136,7 @@ test("3.1 token, cluster and headers travel with each stream, and a changed toke
     deepStrictEqual((await plane.stream()).metadata.get("authorization"), ["Bearer third"]);
   }));
 
-test("3.1, 18.28 the root file is read for each attempt, so that a bad one needs no restart", () =>
+test("3.1, 18.28: the root file is read for each attempt, so that a bad one needs no restart", () =>
   withFile("junk", async (path) => {
     using plane = await ControlPlane.start(HOST, [leaf]);
     const { watch, metrics } = follow(plane.url, { roots: { kind: "file", path } });
@@ -153,7 +153,7 @@ test("3.1, 18.28 the root file is read for each attempt, so that a bad one needs
     match(text, /terminations_total\{reason="ConnectionError"\} [1-9]/);
   }));
 
-test("3.1 a server of another name is refused, unless the alternative name is its own", async () => {
+test("3.1: a server of another name is refused, unless the alternative name is its own", async () => {
   using plane = await ControlPlane.start(HOST, [mintLeaf(root, { dns: ["istiod.alt.test"] })]);
   {
     const { watch } = follow(plane.url);
@@ -167,13 +167,13 @@ test("3.1 a server of another name is refused, unless the alternative name is it
   await watch.ready;
 });
 
-test("3.1 plain http is refused without a word on the wire", async () => {
+test("3.1: plain http is refused without a word on the wire", async () => {
   const { watch } = follow("http://127.55.0.1:1");
   await using _watch = watch;
   await until("the scheme is told", () => /only https/.test(errorOf(watch)));
 });
 
-test("3.7, 3.10 a cut stream comes back with what is known, and traffic's mesh stays meanwhile", async () => {
+test("3.7, 3.10: a cut stream comes back with what is known, and traffic's mesh stays meanwhile", async () => {
   using plane = await ControlPlane.start(HOST, [leaf]);
   const { watch, view, metrics } = follow(plane.url);
   await using _watch = watch;
@@ -204,7 +204,7 @@ test("3.7, 3.10 a cut stream comes back with what is known, and traffic's mesh s
   }
 });
 
-test("3.10 a server that is not there is tried until it is", async () => {
+test("3.10: a server that is not there is tried until it is", async () => {
   let port: number;
   {
     using plane = await ControlPlane.start(HOST, [leaf]);
@@ -222,7 +222,7 @@ test("3.10 a server that is not there is tried until it is", async () => {
   await watch.ready;
 });
 
-test("3.10 an attempt is one connection, also after it was given up", async () => {
+test("3.10: an attempt is one connection, also after it was given up", async () => {
   let connectionsCount = 0;
   const refusing = createServer((socket) => {
     connectionsCount++;
@@ -262,7 +262,7 @@ test("stopping is honoured while a server says nothing, at any layer", async () 
   }
 });
 
-test("3.8 whoever waits for an address is woken by the answer's alias, and by its absence", async () => {
+test("3.8: whoever waits for an address is woken by the answer's alias, and by its absence", async () => {
   using plane = await ControlPlane.start(HOST, [leaf]);
   const { watch, view } = follow(plane.url, {}, { onDemand: true });
   await using _watch = watch;

@@ -1,0 +1,136 @@
+import { deepStrictEqual, match, strictEqual } from "node:assert/strict";
+import { followCrlFile } from "#certs";
+import { createLogHub } from "#log";
+import { realClock } from "#system";
+import { FakeClock } from "../../support/fake_clock.ts";
+import { mintCrl, mintRoot } from "../../support/pki.ts";
+import { until } from "../../support/netns.ts";
+
+const root = mintRoot();
+const text = (bytes: Uint8Array | undefined) => new TextDecoder().decode(bytes);
+
+async function following(
+  body: (given: {
+    readonly path: string;
+    readonly folder: string;
+    readonly clock: FakeClock;
+    readonly got: string[];
+    start(): ReturnType<typeof followCrlFile>;
+    log(): string;
+  }) => Promise<void>,
+): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  let said = "";
+  const hub = createLogHub({
+    write: (bytes) => said += text(bytes),
+    nowMs: () => 0,
+    filter: "info",
+    format: "plain",
+  });
+  const clock = new FakeClock();
+  const got: string[] = [];
+  const path = `${folder}/ca-crl.pem`;
+  try {
+    await body({
+      path,
+      folder,
+      clock,
+      got,
+      start: () =>
+        followCrlFile({
+          path,
+          clock,
+          log: hub.scope("ztunnel::identity"),
+          onLists: (bytes) => got.push(text(bytes)),
+        }),
+      log: () => {
+        hub.flush();
+        return said;
+      },
+    });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** The file system tells when it likes; the debounce is the fake clock's. */
+async function soon(clock: FakeClock, isSo: () => boolean): Promise<void> {
+  await until("it is so", async () => {
+    await clock.advance(100);
+    await realClock.sleep(5);
+    return isSo();
+  });
+}
+
+Deno.test("9.8: the file is read at the start and after each change, two seconds after the last of a burst", () =>
+  following(async ({ path, clock, got, start, log }) => {
+    const [one, two] = [mintCrl(root, [1]), mintCrl(root, [1, 2])];
+    await Deno.writeTextFile(path, one);
+    await using crl = await start();
+    deepStrictEqual(got, [one]);
+    await Deno.writeTextFile(path, two);
+    await realClock.sleep(100);
+    await clock.advance(1_500);
+    strictEqual(got.length, 1, "not yet");
+    await soon(clock, () => got.length === 2);
+    strictEqual(text(crl.lists), two);
+    match(log(), /revocation lists loaded.*lists=1/);
+  }));
+
+Deno.test("9.8: kubelet's swap of a symbolic link is a change", () =>
+  following(async ({ folder, path, clock, got, start }) => {
+    const lists = [mintCrl(root, [1]), mintCrl(root, [2])];
+    for (const [index, list] of lists.entries()) {
+      await Deno.mkdir(`${folder}/..v${index}`);
+      await Deno.writeTextFile(`${folder}/..v${index}/ca-crl.pem`, list);
+    }
+    await Deno.symlink("..v0", `${folder}/..data`);
+    await Deno.symlink("..data/ca-crl.pem", path);
+    await using _crl = await start();
+    await Deno.symlink("..v1", `${folder}/..tmp`);
+    await Deno.rename(`${folder}/..tmp`, `${folder}/..data`);
+    await soon(clock, () => got.length === 2);
+    deepStrictEqual(got, lists);
+  }));
+
+Deno.test("9.8: a missing file is a warning, and counts as soon as it is there", () =>
+  following(async ({ path, clock, got, start, log }) => {
+    await using crl = await start();
+    strictEqual(crl.lists, undefined);
+    match(log(), /warn.*revocation lists cannot be used, nobody is held to them.*No such file/);
+    await clock.advance(120_000);
+    strictEqual(log().match(/warn/g)?.length, 1, "told once");
+    await Deno.writeTextFile(path, mintCrl(root, [1]));
+    await soon(clock, () => got.length === 1);
+  }));
+
+Deno.test("9.8: a directory that is not there yet is looked for again", () =>
+  following(async ({ folder, path, clock, got, start }) => {
+    await Deno.remove(folder, { recursive: true });
+    await using _crl = await start();
+    await Deno.mkdir(folder);
+    await Deno.writeTextFile(path, mintCrl(root, [1]));
+    await soon(clock, () => got.length === 1);
+  }));
+
+Deno.test("9.8: a file that becomes unreadable leaves the earlier lists in force, is told once, and mends itself", () =>
+  following(async ({ path, clock, got, start, log }) => {
+    const good = mintCrl(root, [1]);
+    await Deno.writeTextFile(path, good);
+    await using crl = await start();
+    await Deno.writeTextFile(path, "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n");
+    await soon(clock, () => /earlier ones stay in force/.test(log()));
+    strictEqual(text(crl.lists), good);
+    const better = mintCrl(root, [1, 2]);
+    await Deno.writeTextFile(path, better);
+    await soon(clock, () => got.length === 2);
+    strictEqual(text(crl.lists), better);
+  }));
+
+Deno.test("9.8: an empty file is no revocations", () =>
+  following(async ({ path, got, start }) => {
+    await Deno.writeTextFile(path, "");
+    await using crl = await start();
+    strictEqual(crl.lists?.length, 0);
+    deepStrictEqual(got, [""]);
+  }));
