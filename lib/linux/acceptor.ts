@@ -69,6 +69,7 @@ function listenAt(
   try {
     if (fd >= 0) {
       adoptFd(fd);
+      prepareAccepted(fd, options);
       const address = localAddressOf(fd);
       const transparent = isTransparent(fd, Ip.family(address.ip));
       return new TcpAcceptor(fd, address, transparent, options, watch);
@@ -76,6 +77,7 @@ function listenAt(
     const family = Ip.family(options.at.ip);
     fd = netns === undefined ? tcpSocket(family) : inNetns(netns, () => tcpSocket(family));
     const transparent = prepare(fd, family, options);
+    prepareAccepted(fd, options);
     bindTo(fd, options.at);
     if (c.listen(fd, BACKLOG) !== 0) throw new CallError("listen", errno());
     return new TcpAcceptor(fd, localAddressOf(fd), transparent, options, watch);
@@ -105,6 +107,12 @@ function prepare(fd: number, family: 4 | 6, options: ListenOptions): boolean {
     throw new CallError("set IP_TRANSPARENT", errno());
   }
   return transparent;
+}
+
+/** What accepted sockets inherit from the listening one: said once, and not for each connection. */
+function prepareAccepted(fd: number, { keepalive }: ListenOptions): void {
+  trySetOption(fd, C.SOL_TCP, C.TCP_NODELAY, 1);
+  if (keepalive !== undefined) setKeepalive(fd, keepalive);
 }
 
 class TcpAcceptor implements SharedAcceptor {
@@ -163,7 +171,6 @@ class TcpAcceptor implements SharedAcceptor {
       const fd = c.accept4(listener, null, null, C.SOCK_NONBLOCK | C.SOCK_CLOEXEC);
       // Nothing is left, or nothing can be taken.
       if (fd < 0) return;
-      trySetOption(fd, C.SOL_TCP, C.TCP_NODELAY, 1);
       this.#onSocket(adoptSocket(fd));
     }
   }
@@ -175,7 +182,7 @@ class TcpAcceptor implements SharedAcceptor {
   }
 
   #serverOn(fd: number): net.Server {
-    const server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true });
+    const server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true });
     server.on("connection", (socket) => this.#onSocket(socket));
     // An accept that failed concerns one connection; should the listener stop over it, the watch revives it.
     server.on("error", () => {});
@@ -209,12 +216,10 @@ class TcpAcceptor implements SharedAcceptor {
       socket.resetAndDestroy();
       return undefined;
     }
-    const { keepalive, redirected } = this.options;
     let original: SocketAddress | undefined;
-    const fd = keepalive !== undefined || redirected ? duplicateFdOf(socket) : -1;
+    const fd = this.options.redirected ? duplicateFdOf(socket) : -1;
     if (fd >= 0) {
-      if (keepalive !== undefined) setKeepalive(fd, keepalive);
-      if (redirected) original = originalDestinationOf(fd);
+      original = originalDestinationOf(fd);
       closeFd(fd);
     }
     return {
