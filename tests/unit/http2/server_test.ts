@@ -250,6 +250,23 @@ for (const [what, round] of FLOODS) {
   });
 }
 
+Deno.test("serve() is not paid for a rapid reset by its own late answer", async () => {
+  // Answered a turn later, as by an application that has to be dialled first.
+  const late = (request: IncomingConnect) =>
+    void realClock.sleep(0).then(() => request.refuse(503));
+  const { near, server } = served(late, new FakeClock());
+  const peer = await RawPeer.client(near);
+  let rounds = 0;
+  for (; !peer.isOver && rounds < 1_000; rounds++) {
+    await peer.send(headers(2 * rounds + 1, fields(...CONNECT)));
+    await peer.send(frame(TYPE.rst, 0, 2 * rounds + 1, uint32(8)));
+    await realClock.sleep(0);
+  }
+  assertEquals(await peer.goawayCode(), 11);
+  assert(rounds < 600, `cut only after ${rounds}`);
+  assertEquals([...server.floodCounts], [["rapid_reset", 1]]);
+});
+
 const SILENCES: readonly (readonly [string, Uint8Array])[] = [
   ["says nothing", new Uint8Array()],
   ["says half a preface", PREFACE.subarray(0, 10)],
