@@ -3,7 +3,8 @@
 //	peer server HOST:PORT   echoes; prints the address it listens on
 //	peer client HOST:PORT   opens tunnels to an echoing server, prints what it saw as JSON
 //
-// Authorities mean the same on both sides: "refuse.me:1" is answered 401, "cut.me:1" is reset.
+// Authorities mean the same on both sides: "refuse.me:1" is answered 401, "cut.me:1" is reset, "bye.me:1" is echoed
+// after a GOAWAY.
 package main
 
 import (
@@ -58,13 +59,24 @@ func serve(address string) error {
 		return err
 	}
 	fmt.Println(listener.Addr())
-	server := &http2.Server{MaxConcurrentStreams: 100}
 	for {
 		conn, err := listener.Accept()
 		if err != nil {
 			return err
 		}
-		go server.ServeConn(conn, &http2.ServeConnOpts{Handler: http.HandlerFunc(echo)})
+		// Of its own, so that a GOAWAY concerns one connection.
+		base := &http.Server{}
+		server := &http2.Server{MaxConcurrentStreams: 100, MaxReadFrameSize: 1 << 20}
+		if err := http2.ConfigureServer(base, server); err != nil {
+			return err
+		}
+		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Host == "bye.me:1" {
+				_ = base.Shutdown(context.Background())
+			}
+			echo(w, r)
+		})
+		go server.ServeConn(conn, &http2.ServeConnOpts{BaseConfig: base, Handler: handler})
 	}
 }
 
@@ -105,12 +117,18 @@ type report struct {
 	Refused  int    `json:"refused"`
 	Cut      string `json:"cut"`
 	Parallel int    `json:"parallel"`
+	Small    string `json:"small"`
+	Bye      string `json:"bye"`
+	After    string `json:"after"`
+	Dials    int    `json:"dials"`
 }
 
 func ask(address string) error {
+	dials := 0
 	transport := &http2.Transport{
 		AllowHTTP: true,
 		DialTLSContext: func(ctx context.Context, network, _ string, _ *tls.Config) (net.Conn, error) {
+			dials++
 			return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, network, address)
 		},
 	}
@@ -154,10 +172,30 @@ func ask(address string) error {
 		}()
 	}
 	wait.Wait()
+
+	small := pattern(20_000)
+	if _, back, err = inPieces(transport, "10.1.0.9:8080", small, 20); err != nil {
+		return fmt.Errorf("small writes: %w", err)
+	}
+	seen.Small = verdict(small, back)
+	// The server says GOAWAY while this one runs; the next request goes over another connection.
+	if _, back, err = through(transport, "bye.me:1", body[:100_000]); err != nil {
+		return fmt.Errorf("goaway: %w", err)
+	}
+	seen.Bye = verdict(body[:100_000], back)
+	if _, back, err = through(transport, "bye.me:1", body[:1_000]); err != nil {
+		return fmt.Errorf("after goaway: %w", err)
+	}
+	seen.After = verdict(body[:1_000], back)
+	seen.Dials = dials
 	return json.NewEncoder(os.Stdout).Encode(seen)
 }
 
 func through(transport *http2.Transport, authority string, body []byte) (*http.Response, []byte, error) {
+	return inPieces(transport, authority, body, len(body)+1)
+}
+
+func inPieces(transport *http2.Transport, authority string, body []byte, size int) (*http.Response, []byte, error) {
 	reader, writer := io.Pipe()
 	request := &http.Request{
 		Method: http.MethodConnect,
@@ -174,7 +212,13 @@ func through(transport *http2.Transport, authority string, body []byte) (*http.R
 	// A tunnel that the server is to cut stays open, so that nothing but the reset ends it.
 	if authority != "cut.me:1" {
 		go func() {
-			_, _ = writer.Write(body)
+			for at := 0; at < len(body); at += size {
+				end := at + size
+				if end > len(body) {
+					end = len(body)
+				}
+				_, _ = writer.Write(body[at:end])
+			}
 			_ = writer.Close()
 		}()
 	}
