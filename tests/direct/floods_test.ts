@@ -12,29 +12,15 @@ import { createTls } from "#tls";
 import { Ip, type SocketAddress, SpiffeId } from "#values";
 import { until } from "../support/netns.ts";
 import { ProxyProcess } from "../support/proxy_process.ts";
-import {
-  CODE,
-  fields,
-  FLAG,
-  frame,
-  join,
-  PREFACE,
-  RawPeer,
-  resetStream,
-  SETTING,
-  settings,
-  TYPE,
-  windowUpdate,
-} from "../support/h2_raw.ts";
+import { type Attack, ATTACKS, PORTS, TARGET } from "../support/floods.ts";
+import { join, PREFACE, RawPeer, TYPE } from "../support/h2_raw.ts";
 import { SETTINGS } from "../unit/hbone/support.ts";
 
-const IP = "127.1.10.1";
+const IP = TARGET;
 const HOP: SocketAddress = { ip: Ip.parse(IP)!, port: 15008 };
 const SERVER = SpiffeId.of("cluster.local", "shop", "server");
 const HONEST = SpiffeId.of("cluster.local", "shop", "honest");
 const attacker = (kind: string) => SpiffeId.of("cluster.local", "attack", kind);
-/** Echoes; sends without end; takes everything and says nothing. */
-const PORTS = { echo: 8080, endless: 8081, sink: 8082 } as const;
 /**
  * V8 lets its heap grow before it collects: eighty rapid resets in a row end at 260 MB, where it stays; a second pass is
  * somewhere on the way there.
@@ -52,120 +38,6 @@ workloads:
 - { uid: c//Pod/shop/server, name: server, namespace: shop, serviceAccount: server, trustDomain: cluster.local,
     workloadIps: ["${IP}"], protocol: HBONE }
 `;
-
-interface Attack {
-  readonly kind: string;
-  /** Of the GOAWAY; undefined where the connection is cut without one. */
-  readonly code: number;
-  /** What the attacker announces. */
-  readonly entries?: readonly (readonly [number, number])[];
-  readonly before?: () => readonly Uint8Array[];
-  /** One round; they follow each other until the peer is cut off. `at` counts them. */
-  readonly round: (at: number) => readonly Uint8Array[];
-  /** Rounds in one write. */
-  readonly batch: number;
-  /** More would mean that the limit is none. */
-  readonly roundsMax: number;
-}
-
-const connectTo = (port: number) => fields([":method", "CONNECT"], [":authority", `${IP}:${port}`]);
-const request = (id: number, block: Uint8Array) => frame(TYPE.headers, FLAG.endHeaders, id, block);
-/** Refused at once, so that its stream is free again. */
-const refused = (prefix: readonly number[] = []) =>
-  join([Uint8Array.from(prefix), fields([":method", "CONNECT"], [":authority", "nobody"])]);
-const idOf = (at: number) => 2 * at + 1;
-
-const ATTACKS: readonly Attack[] = [
-  {
-    kind: "rapid_reset",
-    code: CODE.enhanceYourCalm,
-    round: (at) => [request(idOf(at), connectTo(PORTS.echo)), resetStream(idOf(at))],
-    batch: 100,
-    roundsMax: 5_000,
-  },
-  {
-    kind: "made_you_reset",
-    code: CODE.enhanceYourCalm,
-    // A window that grows by nothing is a stream error (RFC 9113 section 6.9).
-    round: (at) => [request(idOf(at), connectTo(PORTS.echo)), windowUpdate(idOf(at), 0)],
-    batch: 50,
-    roundsMax: 5_000,
-  },
-  {
-    kind: "continuation",
-    code: CODE.enhanceYourCalm,
-    before: () => [frame(TYPE.headers, 0, 1, connectTo(PORTS.echo))],
-    round: () => [frame(TYPE.continuation, 0, 1, fields(["a", "b"]))],
-    batch: 1,
-    roundsMax: 20,
-  },
-  {
-    kind: "header_list",
-    code: CODE.enhanceYourCalm,
-    // 65 fields; 64 are allowed.
-    round: (at) => [
-      request(idOf(at), fields(...Array.from({ length: 65 }, (_, n) => [`x${n}`, "y"] as const))),
-    ],
-    batch: 1,
-    roundsMax: 200,
-  },
-  {
-    kind: "hpack_table",
-    code: CODE.enhanceYourCalm,
-    // 0x20: the table shall have no bytes (RFC 7541 section 6.3).
-    round: (at) => [request(idOf(at), refused([0x20]))],
-    batch: 10,
-    roundsMax: 1_000,
-  },
-  {
-    kind: "ping",
-    code: CODE.enhanceYourCalm,
-    round: () => [frame(TYPE.ping, 0, 0, new Uint8Array(8))],
-    batch: 50,
-    roundsMax: 10_000,
-  },
-  {
-    kind: "settings",
-    code: CODE.enhanceYourCalm,
-    round: () => [settings()],
-    batch: 20,
-    roundsMax: 5_000,
-  },
-  {
-    kind: "empty_data",
-    code: CODE.enhanceYourCalm,
-    before: () => [request(1, connectTo(PORTS.sink))],
-    round: () => [frame(TYPE.data, 0, 1)],
-    batch: 20,
-    roundsMax: 5_000,
-  },
-  {
-    kind: "tiny_data",
-    code: CODE.enhanceYourCalm,
-    before: () => [request(1, connectTo(PORTS.sink))],
-    round: () => [frame(TYPE.data, 0, 1, Uint8Array.of(7))],
-    batch: 5_000,
-    roundsMax: 5_000_000,
-  },
-  {
-    kind: "window_update",
-    code: CODE.enhanceYourCalm,
-    before: () => [request(1, connectTo(PORTS.sink))],
-    round: () => [windowUpdate(1, 1)],
-    batch: 200,
-    roundsMax: 50_000,
-  },
-  {
-    kind: "zero_window",
-    code: CODE.enhanceYourCalm,
-    // The application sends without end, and the attacker takes a byte at a time.
-    entries: [[SETTING.initialWindowSize, 1]],
-    before: () => [request(1, connectTo(PORTS.endless))],
-    round: () => [windowUpdate(1, 1)],
-    batch: 200,
-    roundsMax: 2_000_000,
-  },
-];
 
 async function parts() {
   const authority = await createDevAuthority(realClock);

@@ -1,4 +1,4 @@
-import { deepStrictEqual, match, ok, strictEqual, throws } from "node:assert/strict";
+import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
 import { type FuzzTarget, run } from "../support/fuzz.ts";
 
 const SHORT = { seconds: 0.05, seed: 7 };
@@ -7,38 +7,39 @@ function target(corpus: readonly number[][], attempt: FuzzTarget["try"]): FuzzTa
   return { name: "a target", corpus: corpus.map((bytes) => Uint8Array.from(bytes)), try: attempt };
 }
 
-function messageOf(run: () => unknown): string {
+async function messageOf(run: Promise<unknown>): Promise<string> {
   try {
-    run();
+    await run;
   } catch (error) {
     return (error as Error).message;
   }
   throw new Error("nothing was found");
 }
 
-Deno.test("run() finds what mutation can reach, says the seed, and shrinks it", () => {
+Deno.test("run() finds what mutation can reach, says the seed, and shrinks it", async () => {
   const planted = target([[1, 2, 3, 4, 5, 6, 7, 8]], (input) => {
     if (input.includes(0x7f)) throw new Error("planted");
     return "fine";
   });
-  const message = messageOf(() => run(planted, { seconds: 5, seed: 7 }));
+  const message = await messageOf(run(planted, { seconds: 5, seed: 7 }));
   match(message, /^a target, SEED=7, input 7f: Error: planted$/);
 });
 
-Deno.test("run() tries the same inputs with the same seed", () => {
-  const inputs = [0, 0].map(() => {
+Deno.test("run() tries the same inputs with the same seed", async () => {
+  const inputs: string[][] = [];
+  for (let time = 0; time < 2; time++) {
     const tried: string[] = [];
     const short = target([[1, 2, 3]], (input) => String(tried.push(input.join()) > 0));
-    run(short, SHORT);
-    return tried.slice(0, 50);
-  });
+    await run(short, SHORT);
+    inputs.push(tried.slice(0, 50));
+  }
   ok(inputs[0]!.length > 10);
   deepStrictEqual(inputs[0], inputs[1]);
 });
 
-Deno.test("run() counts outcomes and learns from new ones", () => {
+Deno.test("run() counts outcomes and learns from new ones", async () => {
   // Four steps in a row are out of one mutation's reach; each one is an outcome to go on from.
-  const report = run(
+  const report = await run(
     target(
       [[0, 0, 0, 0]],
       (input) => `${[1, 2, 3, 4].findIndex((byte, at) => input[at] !== byte)}`,
@@ -49,23 +50,35 @@ Deno.test("run() counts outcomes and learns from new ones", () => {
   strictEqual(report.seed, 7);
 });
 
-Deno.test("run() keeps inputs within the target's size, and refuses endless outcomes", () => {
+Deno.test("run() keeps inputs within the target's size, and refuses endless outcomes", async () => {
   let longest = 0;
-  run({
+  await run({
     ...target([[1, 2, 3, 4]], (input) => `${(longest = Math.max(longest, input.length)) > 0}`),
     inputBytesMax: 64,
   }, SHORT);
   ok(longest > 8 && longest <= 64, `${longest} bytes`);
   let count = 0;
-  throws(() => run(target([], () => `${count++}`), { seconds: 5, seed: 7 }), /too many outcomes/);
+  await rejects(run(target([], () => `${count++}`), { seconds: 5, seed: 7 }), /too many outcomes/);
 });
 
-Deno.test("run() takes an input that lasts for a finding", () => {
+Deno.test("run() takes an input that lasts for a finding", async () => {
   const slow = target([[1]], () => {
     const startMs = performance.now();
     while (performance.now() - startMs < 25);
     return "slow";
   });
-  const message = messageOf(() => run({ ...slow, inputMsMax: 20 }, SHORT));
+  const message = await messageOf(run({ ...slow, inputMsMax: 20 }, SHORT));
   match(message, /SEED=7, input : took over 20 ms, twice$/);
+});
+
+Deno.test("run() takes a heap that grows for a finding", async () => {
+  const kept: unknown[] = [];
+  const leaky = target([[1]], (input) => {
+    if (kept.length < 4_000) kept.push(Array.from({ length: 4_096 }, (_, at) => at + input.length));
+    const endMs = performance.now() + 1;
+    while (performance.now() < endMs);
+    return "kept";
+  });
+  const message = await messageOf(run(leaky, { seconds: 4, seed: 7 }));
+  match(message, /^a target, SEED=7: the heap grew by \d+ bytes$/);
 });

@@ -26,8 +26,8 @@ function kindOf(reason: string | undefined): string {
   return reason.replaceAll(/"(\\.|[^"\\])*"/g, "Q").replace(/^:?\S+ (came|behind)/, "N $1");
 }
 
-Deno.test("header validation has a head or a reason for any fields", () => {
-  const report = run({
+Deno.test("header validation has a head or a reason for any fields", async () => {
+  const report = await run({
     name: "header validation",
     corpus: CORPUS,
     try(input) {

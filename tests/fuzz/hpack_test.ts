@@ -4,7 +4,6 @@ import {
   type HeaderField,
   HeaderListTooLarge,
   HpackDecoder,
-  HpackEncoder,
   HpackError,
 } from "../../lib/http2/hpack.ts";
 import { run } from "../support/fuzz.ts";
@@ -44,8 +43,8 @@ function outcomeOf(decoder: HpackDecoder, block: Uint8Array): string {
   }
 }
 
-Deno.test("HpackDecoder gives fields or its own errors for any bytes, within its limits", () => {
-  const report = run({
+Deno.test("HpackDecoder gives fields or its own errors for any bytes, within its limits", async () => {
+  const report = await run({
     name: "HpackDecoder",
     corpus: CORPUS,
     try(input, rng) {
@@ -58,32 +57,4 @@ Deno.test("HpackDecoder gives fields or its own errors for any bytes, within its
   });
   ok(report.inputs > 100, `only ${report.inputs} inputs`);
   ok(report.outcomes.size > 5, [...report.outcomes.keys()].join());
-});
-
-Deno.test("HpackEncoder and HpackDecoder agree on any fields, however the table changes", () => {
-  const report = run({
-    name: "HpackEncoder",
-    corpus: CORPUS,
-    try(input, rng) {
-      const encoder = new HpackEncoder();
-      const decoder = new HpackDecoder({
-        tableBytesMax: 4_096,
-        listBytesMax: 1 << 20,
-        fieldsMax: 1 << 20,
-      });
-      const text = Buffer.from(input).toString("latin1");
-      for (let block = 0; block < 4; block++) {
-        if (rng.below(2) === 0) encoder.setTableSizeMax(rng.below(3) * 300);
-        const fields: HeaderField[] = Array.from({ length: rng.below(8) }, () => {
-          const at = rng.below(text.length + 1);
-          return [text.slice(at, at + rng.below(4)), text.slice(at)];
-        });
-        const back = decoder.decode(encoder.encode(fields));
-        ok(JSON.stringify(back) === JSON.stringify(fields), "other fields came back");
-        ok(encoder.tableBytes === decoder.tableBytes, "the tables are out of step");
-      }
-      return "same";
-    },
-  });
-  ok(report.inputs > 100, `only ${report.inputs} inputs`);
 });

@@ -2,7 +2,7 @@
  * Throws mutated bytes at a parser, reproducibly. A target has an outcome for every input or throws, which is a finding.
  *
  * There is no coverage to steer by, so outcomes do it: an input whose outcome is new joins the corpus. One second by
- * default; `FUZZ_SECONDS` lengthens a run, `SEED` repeats one.
+ * default; `ZTUNNEL_FUZZ_SECONDS` lengthens a run (`.ci/run` says 60), `SEED` repeats one.
  * @module
  */
 import { Buffer } from "node:buffer";
@@ -42,6 +42,11 @@ const LEARNED_MAX = 256;
 const OUTCOMES_MAX = 1_000;
 /** Far above what a busy machine adds to one input. */
 const INPUT_MS_MAX = 500;
+/** A turn of the loop now and then, for targets that leave something to its end. */
+const PAUSE_EVERY_MS = 20;
+/** What a heap may gain in half a run, above what the collector happens to leave. */
+const HEAP_GROWTH_BYTES_MAX = 24 << 20;
+const HEAP_SECONDS_MIN = 4;
 /** Tries for a smaller input that throws as well. */
 const SHRINK_TRIES_MAX = 2_000;
 const SHRINK_MS_MAX = 3_000;
@@ -51,21 +56,29 @@ const EDGES: readonly number[] = [0, 1, 0x0f, 0x1f, 0x20, 0x3f, 0x40, 0x7f, 0x80
 /** What the environment asks for: one second and a new seed by default. */
 export function fuzzOptions(): FuzzOptions {
   const seed = Number(Deno.env.get("SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
-  const seconds = Number(Deno.env.get("FUZZ_SECONDS") ?? SECONDS);
+  const seconds = Number(Deno.env.get("ZTUNNEL_FUZZ_SECONDS") ?? SECONDS);
   if (!Number.isSafeInteger(seed)) throw new Error("Cannot fuzz: SEED is no whole number");
-  if (!(seconds > 0)) throw new Error("Cannot fuzz: FUZZ_SECONDS is no positive number");
+  if (!(seconds > 0)) throw new Error("Cannot fuzz: ZTUNNEL_FUZZ_SECONDS is no positive number");
   return { seed, seconds };
 }
 
-/** Runs a target for a while; a finding is thrown with the seed and the smallest input found to do the same. */
-export function run(target: FuzzTarget, options: FuzzOptions = fuzzOptions()): FuzzReport {
+/**
+ * Runs a target for a while; a finding is thrown with the seed and the smallest input found to do the same. So is a heap
+ * that grows from the second quarter of a run to its last.
+ */
+export async function run(
+  target: FuzzTarget,
+  options: FuzzOptions = fuzzOptions(),
+): Promise<FuzzReport> {
   // Said first, so that it is known should the target never return.
-  console.log(`fuzz ${target.name}: SEED=${options.seed} FUZZ_SECONDS=${options.seconds}`);
+  console.log(`fuzz ${target.name}: SEED=${options.seed} ZTUNNEL_FUZZ_SECONDS=${options.seconds}`);
   const rng = seededRng(options.seed);
   const learned: Uint8Array[] = [];
   const outcomes = new Map<string, number>();
   const endMs = performance.now() + options.seconds * 1_000;
   let inputs = 0;
+  const heap = new HeapFloor(options.seconds);
+  let pauseMs = performance.now() + PAUSE_EVERY_MS;
   for (const input of target.corpus) tryOne(target, input, options.seed, outcomes, rng);
   while (performance.now() < endMs) {
     const input = mutated(target, learned, rng);
@@ -73,9 +86,41 @@ export function run(target: FuzzTarget, options: FuzzOptions = fuzzOptions()): F
     if (isNew) learned.push(input);
     if (learned.length > LEARNED_MAX) learned.shift();
     inputs++;
+    if (performance.now() < pauseMs) continue;
+    // Whatever the target has left to the end of its turn.
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    pauseMs = performance.now() + PAUSE_EVERY_MS;
+    heap.look();
+  }
+  if (heap.grownBytes > HEAP_GROWTH_BYTES_MAX) {
+    throw new Error(
+      `${target.name}, SEED=${options.seed}: the heap grew by ${heap.grownBytes} bytes`,
+    );
   }
   console.log(`fuzz ${target.name}: ${inputs} inputs, ${outcomes.size} outcomes`);
   return { seed: options.seed, inputs, outcomes };
+}
+
+/** The least that the heap held in each quarter of a run: collections come when they like, but they come. */
+class HeapFloor {
+  readonly #startMs = performance.now();
+  readonly #floors: number[] = [Infinity, Infinity, Infinity, Infinity];
+
+  constructor(private readonly seconds: number) {}
+
+  look(): void {
+    const quarter = Math.floor((performance.now() - this.#startMs) / 250 / this.seconds);
+    const at = Math.min(quarter, this.#floors.length - 1);
+    this.#floors[at] = Math.min(this.#floors[at]!, Deno.memoryUsage().heapUsed);
+  }
+
+  /** 0 for runs that are too short to tell. */
+  get grownBytes(): number {
+    const [, second = Infinity, , last = Infinity] = this.#floors;
+    return this.seconds < HEAP_SECONDS_MIN || second === Infinity || last === Infinity
+      ? 0
+      : Math.max(0, last - second);
+  }
 }
 
 function tryOne(
