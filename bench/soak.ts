@@ -1,0 +1,36 @@
+/**
+ * `deno task soak`: hours of a proxy's life in minutes. Fails if anything grows, hangs or comes back changed.
+ * @module
+ */
+import { parseArgs } from "node:util";
+import { mixed } from "./soak/mixed.ts";
+import { type Scenario, soak } from "./support/soak.ts";
+
+const SCENARIOS: readonly Scenario[] = [mixed];
+const SECONDS = 600;
+const USAGE = `deno task soak [--seconds=${SECONDS}] [--scenario=${
+  SCENARIOS.map(({ name }) => name).join("|")
+}]`;
+
+const { values } = parseArgs({
+  options: {
+    seconds: { type: "string", default: String(SECONDS) },
+    scenario: { type: "string" },
+    help: { type: "boolean", default: false },
+  },
+});
+const seconds = Number(values.seconds);
+const chosen = SCENARIOS.filter(({ name }) => (values.scenario ?? name) === name);
+if (values.help || !(seconds > 0) || chosen.length === 0) {
+  console.error(USAGE);
+  Deno.exit(values.help ? 0 : 2);
+}
+let failedCount = 0;
+for (const scenario of chosen) {
+  console.log(`soak ${scenario.name}: ${seconds} s, RSS, handles and sockets of each process`);
+  const wrong = await soak(scenario, { seconds, print: (line) => console.log(line) });
+  for (const what of wrong) console.error(`WRONG ${what}`);
+  console.log(`soak ${scenario.name}: ${wrong.length === 0 ? "passed" : "FAILED"}`);
+  if (wrong.length > 0) failedCount++;
+}
+Deno.exit(failedCount === 0 ? 0 : 1);
