@@ -25,6 +25,8 @@ export interface FuzzTarget {
 export interface FuzzOptions {
   readonly seconds: number;
   readonly seed: number;
+  /** Bytes, after a collection; the real heap's if absent, and if the runtime may be asked to collect. */
+  readonly heapUsed?: () => number;
 }
 
 export interface FuzzReport {
@@ -44,9 +46,8 @@ const OUTCOMES_MAX = 1_000;
 const INPUT_MS_MAX = 500;
 /** A turn of the loop now and then, for targets that leave something to its end. */
 const PAUSE_EVERY_MS = 20;
-/** What a heap may gain in half a run, above what the collector happens to leave. */
-const HEAP_GROWTH_BYTES_MAX = 24 << 20;
-const HEAP_SECONDS_MIN = 4;
+/** What a heap may gain in half a run: what was learned on the way is a MiB. */
+const HEAP_GROWTH_BYTES_MAX = 8 << 20;
 /** Tries for a smaller input that throws as well. */
 const SHRINK_TRIES_MAX = 2_000;
 const SHRINK_MS_MAX = 3_000;
@@ -64,7 +65,7 @@ export function fuzzOptions(): FuzzOptions {
 
 /**
  * Runs a target for a while; a finding is thrown with the seed and the smallest input found to do the same. So is a heap
- * that grows from the second quarter of a run to its last.
+ * that grows from the second quarter of a run to its last, which is looked at with `--v8-flags=--expose-gc`.
  */
 export async function run(
   target: FuzzTarget,
@@ -77,7 +78,7 @@ export async function run(
   const outcomes = new Map<string, number>();
   const endMs = performance.now() + options.seconds * 1_000;
   let inputs = 0;
-  const heap = new HeapFloor(options.seconds);
+  const heap = new HeapFloor(options);
   let pauseMs = performance.now() + PAUSE_EVERY_MS;
   for (const input of target.corpus) tryOne(target, input, options.seed, outcomes, rng);
   while (performance.now() < endMs) {
@@ -101,26 +102,36 @@ export async function run(
   return { seed: options.seed, inputs, outcomes };
 }
 
-/** The least that the heap held in each quarter of a run: collections come when they like, but they come. */
+/** What the heap holds after a collection, in the second quarter of a run and in its last. */
 class HeapFloor {
   readonly #startMs = performance.now();
-  readonly #floors: number[] = [Infinity, Infinity, Infinity, Infinity];
+  readonly #floors: (number | undefined)[] = [];
 
-  constructor(private readonly seconds: number) {}
+  constructor(private readonly options: FuzzOptions) {}
 
+  /** Looks when a quarter has begun, and when it is over. */
   look(): void {
-    const quarter = Math.floor((performance.now() - this.#startMs) / 250 / this.seconds);
-    const at = Math.min(quarter, this.#floors.length - 1);
-    this.#floors[at] = Math.min(this.#floors[at]!, Deno.memoryUsage().heapUsed);
+    const { seconds, heapUsed = collectedHeap() } = this.options;
+    if (heapUsed === undefined) return;
+    const at = Math.floor((performance.now() - this.#startMs) / 125 / seconds);
+    if ([2, 3, 6, 7].includes(at)) this.#floors[at] ??= heapUsed();
   }
 
-  /** 0 for runs that are too short to tell. */
   get grownBytes(): number {
-    const [, second = Infinity, , last = Infinity] = this.#floors;
-    return this.seconds < HEAP_SECONDS_MIN || second === Infinity || last === Infinity
-      ? 0
-      : Math.max(0, last - second);
+    const least = (...at: number[]) => Math.min(...at.map((each) => this.#floors[each] ?? NaN));
+    const grown = least(6, 7) - least(2, 3);
+    return Number.isNaN(grown) ? 0 : grown;
   }
+}
+
+/** Undefined without `--v8-flags=--expose-gc`: what was not collected says nothing. */
+function collectedHeap(): (() => number) | undefined {
+  const { gc } = globalThis as { readonly gc?: () => void };
+  if (gc === undefined) return undefined;
+  return () => {
+    gc();
+    return Deno.memoryUsage().heapUsed;
+  };
 }
 
 function tryOne(
