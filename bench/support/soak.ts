@@ -54,12 +54,15 @@ export async function soak(scenario: Scenario, options: SoakOptions): Promise<st
   const wrong: string[] = [];
   try {
     await using soaked = await scenario.start();
-    await runCycles(soaked, options, wrong);
+    try {
+      await runCycles(soaked, options, wrong);
+    } finally {
+      wrong.push(...soaked.complaints());
+    }
     for (const [kind, count] of Object.entries(soaked.done())) {
       options.print(`${kind}: ${count}`);
       if (count === 0) wrong.push(`no ${kind} ever happened`);
     }
-    wrong.push(...soaked.complaints());
   } catch (error) {
     wrong.push(error instanceof Error ? error.stack ?? error.message : String(error));
   }
