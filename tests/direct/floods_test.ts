@@ -280,3 +280,39 @@ Deno.test({
   for (const each of [stream, silent]) each.abort();
   await Deno.remove(meshPath);
 });
+
+Deno.test({
+  name:
+    "300 silent peers of one address: the oldest make room, and an honest one is served at once",
+  sanitizeOps: false,
+  sanitizeResources: false,
+}, async () => {
+  const meshPath = await Deno.makeTempFile({ suffix: ".yaml" });
+  await Deno.writeTextFile(meshPath, MESH);
+  await using _echo = application(PORTS.echo);
+  // One data thread: what is capped is capped in each.
+  const env = { ZTUNNEL_WORKER_THREADS: "1" };
+  await using server = await ProxyProcess.start({ ip: IP, workload: "server", meshPath, env });
+  const all = await parts();
+  (await secured(all, HONEST)).abort();
+  const silent: Deno.Conn[] = [];
+  for (let count = 0; count < 300; count++) {
+    silent.push(await Deno.connect({ hostname: IP, port: 15008 }));
+  }
+  const reset = () => server.sum("hbone_flood_violations_total", 'kind="concurrent_handshakes"');
+  await until("44 are reset", async () => await reset() === 44, () => server.output);
+  strictEqual(await server.sum("ztunnel_sockets", 'state="handshake"'), 256);
+  const ends = await Promise.all(
+    silent.slice(0, 44).map((each) =>
+      each.read(new Uint8Array(1)).then(() => "end", () => "reset")
+    ),
+  );
+  ok(ends.every((end) => end === "reset"), "the oldest are those that are reset");
+  const honest = new Honest(all);
+  const startMs = performance.now();
+  await until("the honest peer is served", () => honest.rounds > 0 || honest.failure !== undefined);
+  ok(performance.now() - startMs < HONEST_MS_MAX);
+  await honest.stop();
+  for (const each of silent) each.close();
+  await Deno.remove(meshPath);
+});
