@@ -275,6 +275,27 @@ Deno.test("dialed and accepted sockets have NODELAY, and keepalive as told", asy
   acceptor.close();
 });
 
+Deno.test("a user timeout does not need keepalive probes", async () => {
+  const keepalive = {
+    probes: false,
+    idleMs: 180_000,
+    intervalMs: 75_000,
+    retries: 9,
+    userTimeoutMs: 30_000,
+  };
+  const acceptor = kernel.listen(listenOptions("127.61.2.18", { keepalive }));
+  const arriving = firstArrival(acceptor);
+  await using dialed = await kernel.dialer({ keepalive }).dial(acceptor.address, {
+    timeoutMs: TIMEOUT_MS,
+  });
+  await using stream = (await arriving).stream;
+  for (const native of [dialed.native, stream.native]) {
+    assertEquals(optionsOf(native)(C.SOL_SOCKET, C.SO_KEEPALIVE), 0);
+    assertEquals(optionsOf(native)(C.SOL_TCP, C.TCP_USER_TIMEOUT), 30_000);
+  }
+  acceptor.close();
+});
+
 Deno.test("sockets without keepalive keep the kernel's own", async () => {
   const acceptor = kernel.listen(listenOptions("127.61.2.15"));
   const arriving = firstArrival(acceptor);
