@@ -19,7 +19,7 @@ export interface FuzzTarget {
    * Tries one input and names what came of it, in few different words (say, the kind of error); a throw is a finding.
    * `rng` follows from the seed, for targets that have more to choose than bytes.
    */
-  try(input: Uint8Array, rng: Rng): string;
+  try(input: Uint8Array, rng: Rng): string | Promise<string>;
 }
 
 export interface FuzzOptions {
@@ -80,10 +80,10 @@ export async function run(
   let inputs = 0;
   const heap = new HeapFloor(options);
   let pauseMs = performance.now() + PAUSE_EVERY_MS;
-  for (const input of target.corpus) tryOne(target, input, options.seed, outcomes, rng);
+  for (const input of target.corpus) await tryOne(target, input, options.seed, outcomes, rng);
   while (performance.now() < endMs) {
     const input = mutated(target, learned, rng);
-    const isNew = tryOne(target, input, options.seed, outcomes, rng);
+    const isNew = await tryOne(target, input, options.seed, outcomes, rng);
     if (isNew) learned.push(input);
     if (learned.length > LEARNED_MAX) learned.shift();
     inputs++;
@@ -134,16 +134,16 @@ function collectedHeap(): (() => number) | undefined {
   };
 }
 
-function tryOne(
+async function tryOne(
   target: FuzzTarget,
   input: Uint8Array,
   seed: number,
   outcomes: Map<string, number>,
   rng: Rng,
-): boolean {
-  const outcome = outcomeOf(target, input, rng.below(2 ** 31));
+): Promise<boolean> {
+  const outcome = await outcomeOf(target, input, rng.below(2 ** 31));
   if (outcome instanceof Finding) {
-    const hex = Buffer.from(shrunk(target, input, outcome.rngSeed)).toString("hex");
+    const hex = Buffer.from(await shrunk(target, input, outcome.rngSeed)).toString("hex");
     throw new Error(`${target.name}, SEED=${seed}, input ${hex}: ${outcome.message}`, {
       cause: outcome.cause,
     });
@@ -162,12 +162,16 @@ class Finding extends Error {
   }
 }
 
-function outcomeOf(target: FuzzTarget, input: Uint8Array, rngSeed: number): string | Finding {
+async function outcomeOf(
+  target: FuzzTarget,
+  input: Uint8Array,
+  rngSeed: number,
+): Promise<string | Finding> {
   const inputMsMax = target.inputMsMax ?? INPUT_MS_MAX;
   try {
     for (let attempt = 0; attempt < 2; attempt++) {
       const startMs = performance.now();
-      const outcome = target.try(input, seededRng(rngSeed));
+      const outcome = await target.try(input, seededRng(rngSeed));
       if (performance.now() - startMs < inputMsMax) return outcome;
     }
     return new Finding(`took over ${inputMsMax} ms, twice`, rngSeed);
@@ -177,7 +181,11 @@ function outcomeOf(target: FuzzTarget, input: Uint8Array, rngSeed: number): stri
 }
 
 /** Cuts pieces out, large ones first, for as long as what is left is a finding too. */
-function shrunk(target: FuzzTarget, input: Uint8Array, rngSeed: number): Uint8Array {
+async function shrunk(
+  target: FuzzTarget,
+  input: Uint8Array,
+  rngSeed: number,
+): Promise<Uint8Array> {
   const endMs = performance.now() + SHRINK_MS_MAX;
   let smallest = input;
   let tries = 0;
@@ -185,7 +193,7 @@ function shrunk(target: FuzzTarget, input: Uint8Array, rngSeed: number): Uint8Ar
     for (let at = 0; at < smallest.length && tries < SHRINK_TRIES_MAX; tries++) {
       if (performance.now() > endMs) return smallest;
       const shorter = joined(smallest.subarray(0, at), smallest.subarray(at + bytes));
-      if (outcomeOf(target, shorter, rngSeed) instanceof Finding) smallest = shorter;
+      if (await outcomeOf(target, shorter, rngSeed) instanceof Finding) smallest = shorter;
       else at += bytes;
     }
   }
