@@ -57,22 +57,40 @@ async function startEnvoy(
   return envoy;
 }
 
-async function talk(host: Host, ip: string, port: number, logs: () => string): Promise<void> {
+async function ask(host: Host, logs: () => string, ...args: string[]): Promise<unknown> {
+  const { out } = await host.try([...deno, app("echo_client.ts"), ...args].join(" "));
+  try {
+    return JSON.parse(out);
+  } catch {
+    throw new Error(`${out}\n${logs()}`);
+  }
+}
+
+/** Data both ways, half closes, resets, frames of all sizes; afterwards our proxy on `ours` has nothing left open. */
+async function talk(
+  host: Host,
+  ip: string,
+  port: number,
+  ours: Host,
+  logs: () => string,
+): Promise<void> {
   const bytes = 5_000_000;
-  const run = async (...args: string[]) => {
-    const { out } = await host.try([...deno, app("echo_client.ts"), ...args].join(" "));
-    try {
-      return JSON.parse(out);
-    } catch {
-      throw new Error(`${out}\n${logs()}`);
-    }
-  };
+  const run = (...args: string[]) => ask(host, logs, ...args);
   deepStrictEqual(await run("half-close", ip, `${port}`, `${bytes}`), {
     sent: bytes,
     received: bytes,
     same: true,
   }, logs());
   deepStrictEqual(await run("parallel", ip, `${port}`, "80"), { opened: 80, right: 80 }, logs());
+  deepStrictEqual(await run("small", ip, `${port}`, "1000"), { sent: 20_000, same: true }, logs());
+  deepStrictEqual(await run("aborts", ip, `${port}`, "20"), { aborted: 20 }, logs());
+  await until("no tunnel is left", async () => {
+    const { out } = await ours.try("curl -s http://127.0.0.1:15020/metrics");
+    const open = out.split("\n").filter((line) =>
+      /^ztunnel_sockets\{.*state="(connecting|established|half_closed)"/.test(line)
+    );
+    return open.length > 0 && open.every((line) => line.endsWith(" 0"));
+  }, logs);
 }
 
 testAsRoot("Envoy as HBONE client reaches an application behind our 15008", PROGRAMS, async () => {
@@ -98,9 +116,15 @@ testAsRoot("Envoy as HBONE client reaches an application behind our 15008", PROG
       10_001,
     );
     const logs = () => `--- ours\n${ours.output()}\n--- envoy\n${envoy.output()}`;
-    await talk(a, "127.0.0.1", 10_001, logs);
+    await talk(a, "127.0.0.1", 10_001, b, logs);
     match(ours.output(), /src\.identity="spiffe:\/\/cluster\.local\/ns\/shop\/sa\/a"/);
     match(ours.output(), /dst\.hbone_addr=10\.9\.0\.2:9000/);
+    // We say GOAWAY, and what runs is served to its end.
+    const slow = ask(a, logs, "slow", "127.0.0.1", "10001", "2");
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    ours.signal("SIGTERM");
+    deepStrictEqual(await slow, { rounds: 20, wrong: 0, rest: 0 }, logs());
+    strictEqual((await ours.ended).code, 0, logs());
   } finally {
     for (const host of [a, b]) await host.remove();
     await Deno.remove(folder, { recursive: true });
@@ -124,12 +148,14 @@ testAsRoot("an application behind our 15001 reaches Envoy as HBONE server", PROG
         { ip: "0.0.0.0", port: 15_008 },
         { ip: "127.0.0.1", port: 9000 },
         id("a"),
+        // A GOAWAY in the middle of what follows.
+        30,
       ),
       15_008,
     );
     const ours = await startOurs(a, "a", `${folder}/mesh.yaml`);
     const logs = () => `--- ours\n${ours.output()}\n--- envoy\n${envoy.output()}`;
-    await talk(a, B, 9_000, logs);
+    await talk(a, B, 9_000, a, logs);
     match(ours.output(), /dst\.addr=10\.9\.0\.2:15008 dst\.hbone_addr=10\.9\.0\.2:9000/);
     // Somebody else's name behind that address is refused by us, however valid its certificate.
     await Deno.writeTextFile(

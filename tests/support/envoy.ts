@@ -138,12 +138,16 @@ export function envoyClient(
   };
 }
 
-/** Mutual TLS and CONNECT in at `listen`, plain TCP out to `application` whatever the authority says. */
+/**
+ * Mutual TLS and CONNECT in at `listen`, plain TCP out to `application` whatever the authority says. After `requestsMax`
+ * requests a connection is told GOAWAY.
+ */
 export function envoyServer(
   folder: string,
   listen: Endpoint,
   application: Endpoint,
   peer: string,
+  requestsMax?: number,
 ): unknown {
   const connect = { upgrade_type: "CONNECT" };
   return {
@@ -159,6 +163,9 @@ export function envoyServer(
               "@type":
                 "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
               stat_prefix: "hbone",
+              ...(requestsMax === undefined
+                ? {}
+                : { common_http_protocol_options: { max_requests_per_connection: requestsMax } }),
               http2_protocol_options: {
                 ...http2,
                 allow_connect: true,
