@@ -182,10 +182,12 @@ export class Sender {
     const left = end - at;
     const allowed = Math.min(left, tunnel.sendWindow, this.#window, this.peer.frameBytesMax);
     if (allowed <= 0) return 0;
-    const length = this.outbox.room(allowed);
-    this.outbox.data(tunnel.id, 0, chunk, at, length);
+    // Both may write a full batch out, and where the kernel takes that at once, other streams send from inside here.
+    const length = Math.min(this.outbox.room(allowed), tunnel.sendWindow, this.#window);
+    if (length <= 0) return 0;
     this.#window -= length;
     tunnel.sendWindow -= length;
+    this.outbox.data(tunnel.id, 0, chunk, at, length);
     this.guard.sent(length);
     if (
       allowed < TINY_DATA_BYTES && allowed < left && this.guard.hit("zero_window", DRIBBLE_COST)

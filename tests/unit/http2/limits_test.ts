@@ -11,6 +11,8 @@ import {
   fields,
   FLAG,
   frame,
+  join,
+  PREFACE,
   RawPeer,
   resetStream,
   SETTING,
@@ -18,6 +20,7 @@ import {
   TYPE,
   windowUpdate,
 } from "../../support/h2_raw.ts";
+import { Wire } from "../../support/h2_wire.ts";
 import { both, CLIENT_SETTINGS, NO_HEADERS, SERVER_SETTINGS, tcpStreams } from "./support.ts";
 
 const HEAD = { authority: "10.1.0.9:8080", headers: NO_HEADERS };
@@ -159,6 +162,25 @@ for (const [frameSizeMax, most] of [[16_384, 16_384], [1 << 20, 49_152]] as cons
     await server.closed;
   });
 }
+
+Deno.test("fifty streams keep within the connection's window, where every write is taken at once", async () => {
+  const wire = new Wire();
+  const server = serve(wire.stream, SERVER_SETTINGS, realClock, (request) => {
+    open(request).write(new Uint8Array(100_000)).catch(() => {});
+  });
+  const windows = settings([[SETTING.initialWindowSize, 1 << 20]]);
+  wire.arrive(join([PREFACE, windows, frame(TYPE.settings, FLAG.ack, 0)]));
+  for (let at = 0; at < 50; at++) wire.arrive(connectRequest(2 * at + 1));
+  let granted = 65_535;
+  for (const more of [0, 1, 49_143, 100_000, 7, 300_000, 1_000_000]) {
+    if (more > 0) wire.arrive(windowUpdate(0, more));
+    granted += more;
+    for (let turns = 0; turns < 20; turns++) await realClock.sleep(0);
+    assertEquals(wire.dataBytes, granted, `after ${more} more`);
+  }
+  wire.stream.abort();
+  await server.closed;
+});
 
 Deno.test("a window that SETTINGS make negative stops a stream until it is positive again", async () => {
   const { near, server } = served(realClock, (request) => {
