@@ -71,7 +71,9 @@ async function attack(all: Parts, plan: Attack): Promise<{ rounds: number; code?
     for (let count = 0; count < plan.batch; count++) chunks.push(...plan.round(rounds++));
     await peer.send(join(chunks));
     // Whoever attacks reads, too: an answer that nobody takes is another attack.
-    await new Promise((resolve) => setTimeout(resolve, 0));
+    do await new Promise((resolve) => setTimeout(resolve, 0)); while (
+      plan.isPaced && !peer.isOver && peer.framesCount < rounds && performance.now() < endMs
+    );
   }
   await Promise.race([peer.ended, realClock.sleep(5_000)]);
   ok(peer.isOver, `${plan.kind}: still there after ${rounds} rounds`);
