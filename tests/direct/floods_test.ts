@@ -27,8 +27,8 @@ const attacker = (kind: string) => SpiffeId.of("cluster.local", "attack", kind);
  */
 const RSS_GROWTH_BYTES_MAX = 80e6;
 const RSS_BYTES_MAX = 350e6;
-/** The burst of `rapid_reset` is 500, and a second earns 250. */
-const REQUESTS_SERVED_MAX = 1_000;
+/** The burst of `rapid_reset` and `made_you_reset` is 500; a second earns 250, and some are on their way. */
+const requestsMax = (attacks: number, ms: number) => attacks * 700 + 0.25 * ms;
 /** For one exchange of the honest peer; both its process and the server's share this machine with everything else. */
 const HONEST_MS_MAX = 5_000;
 const ATTACK_MS_MAX = 60_000;
@@ -71,9 +71,7 @@ async function attack(all: Parts, plan: Attack): Promise<{ rounds: number; code?
     for (let count = 0; count < plan.batch; count++) chunks.push(...plan.round(rounds++));
     await peer.send(join(chunks));
     // Whoever attacks reads, too: an answer that nobody takes is another attack.
-    do await new Promise((resolve) => setTimeout(resolve, 0)); while (
-      plan.isPaced && !peer.isOver && peer.framesCount < rounds && performance.now() < endMs
-    );
+    await realClock.sleep(0);
   }
   await Promise.race([peer.ended, realClock.sleep(5_000)]);
   ok(peer.isOver, `${plan.kind}: still there after ${rounds} rounds`);
@@ -193,25 +191,31 @@ async function attackInTurn(
   pass: number,
   lines: string[],
 ): Promise<void> {
+  const firstMs = performance.now();
   for (const plan of ATTACKS) {
-    const { kind } = plan;
+    const { kind, orKind } = plan;
     const startMs = performance.now();
     const { rounds, code } = await attack(all, plan);
     lines.push(`${kind}: ${rounds} rounds, ${Math.round(performance.now() - startMs)} ms`);
     strictEqual(code, plan.code, lines.join("; "));
     strictEqual(honest.failure, undefined, `${kind}: ${honest.failure}`);
-    await until(
-      `the count of ${kind}`,
-      async () => await server.sum("hbone_flood_violations_total", `kind="${kind}"`) === pass,
-      () => server.output.slice(-2_000),
+    const violations = async () => {
+      const dump = await (await fetch(`http://${IP}:15000/config_dump`)).json();
+      const row = dump.floodViolations.find((row: { identity: string }) =>
+        row.identity === attacker(kind)
+      );
+      return (row?.violations[kind] ?? 0) + (row?.violations[orKind ?? ""] ?? 0);
+    };
+    await until(`violation ${pass} of ${kind}`, async () => await violations() === pass);
+    const kinds = orKind === undefined ? kind : `(${kind}|${orKind})`;
+    const line = new RegExp(
+      `cut off: .*kind="${kinds}" src.addr=.* src.identity="${attacker(kind)}"`,
     );
-    match(
-      server.output,
-      new RegExp(`cut off: .*kind="${kind}" src.addr=.* src.identity="${attacker(kind)}"`),
-    );
+    await until(`the line of ${kind}`, () => line.test(server.output), () => server.output);
     // Whatever the attacker had sent before it was cut off, hardly more than a burst of it was looked at.
     const opened = await server.sum("istio_tcp_connections_opened_total", `sa/${kind}"`);
-    ok(opened <= pass * REQUESTS_SERVED_MAX, `${kind}: ${opened} requests were served`);
+    const attackMs = performance.now() - firstMs;
+    ok(opened <= requestsMax(pass, attackMs), `${kind}: ${opened} requests in ${attackMs} ms`);
   }
 }
 
@@ -244,12 +248,8 @@ Deno.test({
   await until("the honest peer goes on", () => honest.rounds > roundsBefore + 20);
   await honest.stop();
   ok(honest.worstMs < HONEST_MS_MAX, `${honest.worstMs} ms for one exchange: ${lines.join("; ")}`);
-  const dump = await (await fetch(`http://${IP}:15000/config_dump`)).json();
-  for (const { kind } of ATTACKS) {
-    const row = dump.floodViolations.find((row: { identity: string }) =>
-      row.identity === attacker(kind)
-    );
-    strictEqual(row?.violations[kind], 2, kind);
+  for (const { kind } of ATTACKS.filter(({ orKind }) => orKind === undefined)) {
+    ok(await server.sum("hbone_flood_violations_total", `kind="${kind}"`) >= 2, kind);
   }
   await Deno.remove(meshPath);
 });

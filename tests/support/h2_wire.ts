@@ -45,6 +45,11 @@ export class Wire implements Flow {
     }
   }
 
+  /** What we have sent so far is of no interest, unless it has a GOAWAY. */
+  forget(): void {
+    if (this.said().goaway === undefined) this.sent.length = 0;
+  }
+
   /** Payload of the DATA that we sent so far. */
   get dataBytes(): number {
     const bytes = join(this.sent);

@@ -21,7 +21,14 @@ import {
   windowUpdate,
 } from "../../support/h2_raw.ts";
 import { Wire } from "../../support/h2_wire.ts";
-import { both, CLIENT_SETTINGS, NO_HEADERS, SERVER_SETTINGS, tcpStreams } from "./support.ts";
+import {
+  both,
+  CLIENT_SETTINGS,
+  NO_HEADERS,
+  SERVER_SETTINGS,
+  tcpStreams,
+  tlsStreams,
+} from "./support.ts";
 
 const HEAD = { authority: "10.1.0.9:8080", headers: NO_HEADERS };
 const OK = frame(TYPE.headers, FLAG.endHeaders, 0, fields([":status", "200"]));
@@ -242,6 +249,50 @@ Deno.test("a peer that takes nothing of 200 full streams is cut off in minutes; 
   const minutes = await stalledFor(200, 40);
   assert(minutes > 9 && minutes < 25, `cut off after ${minutes} minutes`);
   assertEquals(await stalledFor(16, 40), Infinity);
+});
+
+Deno.test("a peer that takes a byte at a time of what waits is cut off", async () => {
+  const wire = new Wire();
+  const server = serve(wire.stream, SERVER_SETTINGS, new FakeClock(), (request) => {
+    open(request).write(new Uint8Array(100_000)).catch(() => {});
+  });
+  const first = settings([[SETTING.initialWindowSize, 1]]);
+  wire.arrive(join([PREFACE, first, frame(TYPE.settings, FLAG.ack, 0), connectRequest(1)]));
+  let crumbs = 0;
+  for (; wire.said().goaway === undefined; crumbs += 200) {
+    assert(crumbs < 100_000, "it goes on");
+    for (let count = 0; count < 200; count++) wire.arrive(windowUpdate(1, 1));
+    await realClock.sleep(0);
+    wire.forget();
+  }
+  assertEquals([...server.floodCounts], [["zero_window", 1]]);
+  assert(crumbs > 40_000 && crumbs < 60_000, `cut off after ${crumbs}`);
+  wire.stream.abort();
+  await server.closed;
+});
+
+Deno.test("single bytes in frames of their own are cut off after some 100,000, over TCP and TLS", async () => {
+  const [near, far] = await tlsStreams("127.83.1.6");
+  // The clock stands still: the machine may be as slow as it likes.
+  const server = serve(far, SERVER_SETTINGS, new FakeClock(), (request) => {
+    const stream = open(request);
+    void (async () => {
+      while (await stream.read() !== null);
+    })().catch(() => {});
+  });
+  const peer = await RawPeer.client(near, { polite: true });
+  await peer.send(connectRequest(1));
+  await peer.of(TYPE.headers, 1);
+  const batch = join(Array.from({ length: 5_000 }, () => frame(TYPE.data, 0, 1, Uint8Array.of(7))));
+  let frames = 0;
+  for (; !peer.isOver && frames < 1_000_000; frames += 5_000) {
+    await peer.send(batch);
+    await realClock.sleep(0);
+  }
+  assertEquals(await peer.goawayCode(), CODE.enhanceYourCalm);
+  assertEquals([...server.floodCounts], [["tiny_data", 1]]);
+  near.abort();
+  await server.closed;
 });
 
 Deno.test("a tunnel of a million frames trips nothing on either side, however long it lives", async () => {
