@@ -1,6 +1,7 @@
 import { ok } from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { CertificateError, parseCertificate, RevocationLists, verifyPeer } from "#tls";
+import { CertificateError, parseCertificate, verifyPeer } from "#tls";
+import { RevocationLists } from "../../lib/tls/crl.ts";
 import { trustRoots } from "#tls";
 import { run } from "../support/fuzz.ts";
 import { mintCrl, mintIntermediate, mintLeaf, mintRoot } from "../support/pki.ts";
