@@ -12,6 +12,6 @@ export function inlineSpawner(view: MeshView): ThreadSpawner {
   return (boot) => {
     const [near, far] = loopback<ToData, ToControl>();
     startDataSide(boot, far, view);
-    return { port: near, onDeath: undefined, kill: () => {} };
+    return { port: near, onDeath: undefined, isInline: true, kill: () => {} };
   };
 }

@@ -10,6 +10,8 @@ export interface SpawnedThread {
   readonly port: Port<ToData, ToControl>;
   /** Called once with the reason if it ends by itself. */
   onDeath: ((reason: string) => void) | undefined;
+  /** It is the caller's own thread: nothing of it can be freed before the process ends. */
+  readonly isInline?: true;
   /** Ends it, now. */
   kill(): void;
 }

@@ -125,7 +125,7 @@ export class ThreadSlot {
     if (life === undefined) return;
     life.thread.port.close();
     life.thread.kill();
-    await this.#bury(life);
+    if (!life.thread.isInline) await this.#bury(life);
   }
 
   #begin(): void {

@@ -49,6 +49,13 @@ Deno.test("an idle proxy ends at once and with 0 on SIGTERM, on SIGINT and on /q
   }
 });
 
+Deno.test("a proxy without threads of its own waits for none when it ends", async () => {
+  await using proxy = await start("client", { ZTUNNEL_INLINE: "true" });
+  proxy.signal("SIGTERM");
+  strictEqual((await proxy.exited).code, 0, proxy.output);
+  ok(!/data thread/.test(proxy.output), proxy.output);
+});
+
 Deno.test("a drain waits for an open connection, and ends within a second after it", async () => {
   await using _application = doublingServer(SERVER, 8080);
   await using client = await start("client");
