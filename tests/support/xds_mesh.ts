@@ -15,6 +15,8 @@ export interface XdsMeshOptions {
   /** `127.x.y`: the client is .1, the server .2, the control plane .3. */
   readonly network: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** Of one of them. */
+  readonly envOf?: Readonly<Record<string, Readonly<Record<string, string>>>>;
   readonly plane?: Partial<ControlPlaneOptions>;
   /** Before the proxies start. */
   readonly prepare?: (plane: ControlPlane) => void | Promise<void>;
@@ -125,7 +127,7 @@ export class XdsMesh implements AsyncDisposable {
   }
 
   async #startProxy(name: string): Promise<ProxyProcess> {
-    const { network, env, mayFail } = this.options;
+    const { network, env, envOf, mayFail } = this.options;
     const tokenPath = await this.credentials.addToken({ namespace: "shop", serviceAccount: name });
     const { url } = this.plane;
     return await ProxyProcess.start({
@@ -140,6 +142,7 @@ export class XdsMesh implements AsyncDisposable {
         CA_ROOT_CA: this.credentials.rootsPath,
         AUTH_TOKEN: tokenPath,
         ...env,
+        ...envOf?.[name],
       },
     });
   }
