@@ -2,8 +2,9 @@
  * Data threads of the real kind, on real sockets. Their file descriptors are counted, and parallel tests share a process, so
  * data_threads_test.ts runs these in one of their own.
  */
-import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, match, ok, rejects, strictEqual, throws } from "node:assert/strict";
 import { DataThreads, type ThreadSpawner, workerSpawner } from "#app";
+import { createKernel } from "#linux";
 import { createLogHub, type LogHub } from "#log";
 import { createMesh } from "#mesh";
 import { Metrics } from "#metrics";
@@ -268,8 +269,14 @@ test("listeners of their own: a dead thread's swallows nobody, and closing frees
 });
 
 test("a busy port fails the opening on all threads, and leaves nothing behind", async () => {
-  for (const kind of ["dedicated", "pod"] as const) {
-    await using world = new World();
+  for (
+    const [kind, env] of [
+      ["dedicated", {}],
+      ["pod", {}],
+      ["pod", { INPOD_PORT_REUSE: "false" }],
+    ] as const
+  ) {
+    await using world = new World({ env });
     const taken = Deno.listen({ hostname: "127.71.1.1", port: 15001 });
     await rejects(world.threads.open({ kind, info: INFO }), {
       name: "ListenError",
@@ -300,6 +307,25 @@ test("what a thread is lent to work in a namespace is closed with the instance, 
   await until("all are closed", () => lent() <= 3, () => openFds().join("\n"));
   await world.threads[Symbol.asyncDispose]();
   ok(file !== undefined);
+});
+
+test("INPOD_PORT_REUSE=false: pods' ports are ours alone, all threads serve them, also after a death", async () => {
+  await using _app = doublingServer(APP.ip, APP.port);
+  await using world = new World({ env: { INPOD_PORT_REUSE: "false" } });
+  const instance = await world.threads.open({ kind: "pod", info: INFO });
+  world.threads.start();
+  // SO_REUSEPORT on the other side does not help either.
+  const at = { ip: "127.71.1.1" as never, port: 15080 };
+  const options = { at, transparent: "off", redirected: false, reusePort: true } as const;
+  throws(() => createKernel({ clock: realClock }).listen(options), { code: "EADDRINUSE" });
+  await world.dies(0);
+  await until("it is replaced", () => world.isReplaced(1), () => world.log);
+  const connections = await connectAll(40);
+  const [first, second] = await world.spread();
+  ok(first! > 0 && second! > 0, `one thread got all of ${first} and ${second}`);
+  closeAll(connections);
+  await instance.close(1_000);
+  Deno.listen({ hostname: "127.71.1.1", port: 15080 }).close();
 });
 
 test("five deaths in a minute are told, and no sixth thread is tried", async () => {
