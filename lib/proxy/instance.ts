@@ -11,6 +11,7 @@ import { SocketAddress, type SpiffeId } from "#values";
 import type { Addresses } from "./addresses.ts";
 import type { Bundles } from "./bundles.ts";
 import { Connections } from "./connections.ts";
+import { Crowd } from "./crowd.ts";
 import { Floods } from "./floods.ts";
 import { Handshakes, HANDSHAKES_LIMITS } from "./handshakes.ts";
 import { serveInbound } from "./inbound.ts";
@@ -67,8 +68,10 @@ export class ProxyInstance {
   readonly #reaper: Reaper;
   /** Whose connection is still there. */
   readonly #arrivals = new Set<Arrival>();
-  #arrivalsCount = 0;
-  #arrivalsOver: (() => void)[] = [];
+  /** Arrivals that are over when their connection is. */
+  readonly #served = new Crowd();
+  /** Of 15008, from their handshake on. */
+  readonly #peers = new Crowd();
   #started = false;
   /** Aborted when a drain has waited long enough. */
   readonly #deadline = new AbortController();
@@ -239,7 +242,9 @@ export class ProxyInstance {
         return () => void this.#servers.delete(server);
       },
     };
+    const leave = this.#peers.enter();
     void serveInbound(this.#parts, seat, arrival).finally(() => {
+      leave();
       shaken();
       this.#sockets.move("destination", state, undefined);
     });
@@ -252,11 +257,7 @@ export class ProxyInstance {
     serve: () => Promise<void>,
   ): void {
     this.#gauge(reporter, arrival);
-    this.#arrivalsCount++;
-    void serve().finally(() => {
-      this.#arrivalsCount--;
-      if (this.#arrivalsCount === 0) { for (const over of this.#arrivalsOver.splice(0)) over(); }
-    });
+    void serve().finally(this.#served.enter());
   }
 
   #gauge(reporter: "source" | "destination", arrival: Arrival): void {
@@ -283,11 +284,10 @@ export class ProxyInstance {
   async #drain(): Promise<void> {
     for (const acceptor of this.#acceptors.values()) acceptor.close();
     for (const server of this.#servers) server.drain();
-    const { connections } = this.#parts;
-    const over = Promise.all([connections.emptied(), this.#arrivalsOverPromise()]);
-    await Promise.race([over, aborted(this.#deadline.signal)]);
-    connections.endAll();
     const stop = new AbortController();
+    const over = this.#over(stop.signal);
+    await Promise.race([over, aborted(this.#deadline.signal)]);
+    this.#parts.connections.endAll();
     await Promise.race([this.deps.clock.sleep(PROXY_LIMITS.forcedEndMs, stop.signal), over]);
     stop.abort();
     this.#reaper.stop();
@@ -297,9 +297,14 @@ export class ProxyInstance {
     for (const pool of this.#pools) pool.destroy();
   }
 
-  #arrivalsOverPromise(): Promise<void> {
-    if (this.#arrivalsCount === 0) return Promise.resolve();
-    return new Promise((resolve) => this.#arrivalsOver.push(resolve));
+  /**
+   * Nobody is served any more. A peer that was accepted in the last moment has yet to say what it wants, and one that is
+   * idle has yet to hear GOAWAY: both get a while, so that neither finds its connection cut.
+   */
+  async #over(stop: AbortSignal): Promise<void> {
+    const { clock } = this.deps;
+    await Promise.race([this.#peers.emptied(), clock.sleep(PROXY_LIMITS.peersLeaveMs, stop)]);
+    await Promise.all([this.#parts.connections.emptied(), this.#served.emptied()]);
   }
 }
 

@@ -25,6 +25,8 @@ export const PROXY_LIMITS = {
   asksMax: 8,
   /** How long labels may hold a peer's connection up: the name of a source decides nothing. */
   attributionWaitMs: 1_000,
+  /** In a drain: for peers that are in their handshake, or idle and yet to hear of it. Both take milliseconds. */
+  peersLeaveMs: 2_000,
   /** After a drain's deadline: what was cut off gets this long to write its access line. */
   forcedEndMs: 500,
   /** Greeting and request together; a client that takes longer is not speaking SOCKS. */
