@@ -116,8 +116,14 @@ export class Control implements AsyncDisposable {
 
   /** What a new data thread has to know before anything else. */
   greeting(): readonly ToData[] {
+    const words: ToData[] = [];
     const lists = this.#crl?.lists;
-    return lists === undefined ? [] : [{ tell: "revocations", lists }];
+    if (lists !== undefined) words.push({ tell: "revocations", lists });
+    const xds = this.#xds?.status();
+    if (xds !== undefined) {
+      words.push({ tell: "control_plane", isConnected: xds.state === "connected" });
+    }
+    return words;
   }
 
   /** A pod's proxy runs from now on: its certificate is kept until `podClosed`, called as often. */

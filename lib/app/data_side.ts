@@ -59,7 +59,12 @@ export function startDataSide(
     clock,
     rng: realRng,
     metrics,
-    tls: createTls(clock, { allowTls12: config.tls12Enabled, onFallback, revocation: revocations }),
+    tls: createTls(clock, {
+      allowTls12: config.tls12Enabled,
+      onFallback,
+      // Without CRL_PATH no list ever comes, and connections need not be kept count of.
+      ...(config.crlPath === undefined ? {} : { revocation: revocations }),
+    }),
     revocations,
     scope: (name) => log.scope(name),
     isSpokesman: boot.index === 0,

@@ -4,20 +4,22 @@ import { PROXY_LIMITS, type ProxyParts } from "./parts.ts";
 
 /** What one connection makes us ask the control plane for (behaviour.md 3.8); nothing, where it sends everything anyway. */
 export class Questions {
-  readonly #answered = new Set<string>();
+  readonly #answered: Set<string> | undefined;
 
   constructor(
     private readonly parts: Pick<ProxyParts, "addresses" | "clock" | "settings" | "view">,
-  ) {}
+  ) {
+    this.#answered = parts.settings.onDemand ? new Set() : undefined;
+  }
 
-  /** For the next decision: names that need not be asked for again. */
+  /** For the next decision: names that need not be asked for again; undefined where nothing is asked for. */
   get answered(): ReadonlySet<string> | undefined {
-    return this.parts.settings.onDemand ? this.#answered : undefined;
+    return this.#answered;
   }
 
   /** Whether it was answered, so that the decision can be made again. */
   async ask(name: string): Promise<boolean> {
-    if (this.#answered.size >= PROXY_LIMITS.asksMax) return false;
+    if (this.#answered === undefined || this.#answered.size >= PROXY_LIMITS.asksMax) return false;
     this.#answered.add(name);
     return await this.parts.addresses.ask(name);
   }

@@ -10,8 +10,8 @@ import { realNetwork } from "../../support/network.ts";
 import { until } from "../../support/netns.ts";
 import { mintLeaf, mintRoot } from "../../support/pki.ts";
 
-const HOST = "127.56.0.1";
-const NAMES = { ips: [Uint8Array.of(127, 56, 0, 1)] };
+const HOST = "127.58.0.1";
+const NAMES = { ips: [Uint8Array.of(127, 58, 0, 1)] };
 const root = mintRoot();
 const leaf = mintLeaf(root, NAMES);
 const WEB = SpiffeId.of("cluster.local", "shop", "web");
