@@ -10,7 +10,8 @@ import { type Netns, powersProblem } from "#linux";
 import type { Log } from "#log";
 import type { Metrics } from "#metrics";
 import type { Clock, Rng } from "#system";
-import type { DataThreads } from "./data_threads.ts";
+import type { Control } from "./control.ts";
+import type { DataThreads, OpenInstance } from "./data_threads.ts";
 import { StartFailure } from "./start_failure.ts";
 
 export interface PodsDeps {
@@ -20,6 +21,8 @@ export interface PodsDeps {
   readonly metrics: Metrics;
   readonly readiness: Readiness;
   readonly threads: Pick<DataThreads, "open">;
+  /** Whose certificates are fetched ahead and forgotten (behaviour.md 9.6). */
+  readonly control: Pick<Control, "podOpened" | "podClosed">;
 }
 
 /** Throws a StartFailure that names the call and the capability, before anything depends on them (behaviour.md 10.10). */
@@ -118,7 +121,16 @@ export class Pods {
     // So that a successor gets what we have not accepted when we go; where it cannot be set a moment's window is left.
     netns.migrateConnections();
     const info = { name, namespace, serviceAccount };
-    const instance = await this.deps.threads.open({ kind: "pod", info }, { netnsFd: netns.fd });
+    const { threads, control } = this.deps;
+    // First, since the proxy asks for its certificate as soon as it is open.
+    control.podOpened(info);
+    let instance: OpenInstance;
+    try {
+      instance = await threads.open({ kind: "pod", info }, { netnsFd: netns.fd });
+    } catch (error) {
+      control.podClosed(info);
+      throw error;
+    }
     this.#uids.set(instance.id, uid);
     this.#started.add(1);
     return {
@@ -127,6 +139,7 @@ export class Pods {
           await instance.close(0);
         } finally {
           this.#uids.delete(instance.id);
+          control.podClosed(info);
           this.#stopped.add(1);
         }
       },

@@ -99,6 +99,7 @@ async function run(
       metrics,
       readiness,
       threads,
+      control,
     })
     : undefined;
   const parts = { clock, hub, readiness, metrics, control, threads, pods, shutdown };

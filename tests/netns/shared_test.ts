@@ -105,6 +105,52 @@ test("ztunnel's own metrics are scraped by a pod of the mesh, encrypted", async 
   assert(/:15008\b/.test(sockets) && !/:1500[16]\b/.test(sockets), sockets);
 });
 
+test("certificates are there before anybody asks, and go with their last user", async () => {
+  const line = (name: string, node: string) =>
+    `- { uid: c//Pod/shop/${name}, name: ${name}, namespace: shop, serviceAccount: ${name}, ` +
+    `trustDomain: cluster.local, workloadIps: ["10.90.0.${name.length}"], protocol: HBONE, node: ${node} }`;
+  const own = "spiffe://cluster.local/ns/istio-system/sa/ztunnel";
+  const shop = (name: string) => `spiffe://cluster.local/ns/shop/sa/${name}`;
+  await using node = await SharedNode.start(
+    ["a"],
+    [line("near", "n1"), line("far-away", "n2")].join("\n"),
+  );
+  const a = await node.addPod("a", 1, false);
+  await node.startProxy({
+    POD_NAME: "ztunnel-x",
+    POD_NAMESPACE: "istio-system",
+    SERVICE_ACCOUNT: "ztunnel",
+  });
+  await node.greet();
+  assertEquals(await node.snapshotSent(), "");
+  const has = (what: string, ...identities: string[]) =>
+    until(what, async () => {
+      const { certificates } = await node.dump() as {
+        certificates: { identity: string; state: string }[];
+      };
+      return certificates.map(({ identity, state }) => `${identity} ${state}`).join() ===
+        identities.map((identity) => `${identity} Available`).sort().join();
+    }, () => node.logs());
+  await has("the node's workloads have theirs", shop("a"), shop("near"));
+  assertEquals(await node.add(a), "");
+  // The control plane forgets it first, then the node.
+  await node.setMesh("workloads: []\n");
+  await has("a running pod keeps its own", shop("a"));
+  assertEquals(await node.del(a), "");
+  await has("nothing is left");
+  await node.setMesh(
+    `workloads:\n- { uid: z, name: ztunnel-x, namespace: istio-system, serviceAccount: ztunnel, ` +
+      `trustDomain: cluster.local, workloadIps: ["10.66.1.1"], protocol: HBONE, node: n1 }\n`,
+  );
+  await has("ours", own);
+  await node.setMesh("workloads: []\n");
+  await until(
+    "the mesh is empty",
+    async () => ((await node.dump()).workloads as unknown[]).length === 0,
+  );
+  await has("ours stays", own);
+});
+
 test("an address that another pod takes over never fails its callers", async () => {
   await using node = await SharedNode.start(["a", "b"]);
   const [a, b] = [await node.addPod("a", 1, false), await node.addPod("b", 2)];
