@@ -196,7 +196,8 @@ export class Control implements AsyncDisposable {
 
   /** To all data threads: they may wait for the same name. */
   async #answer(name: string): Promise<void> {
-    const isAnswered = await this.#xds?.demand(name) ?? false;
+    // Without a control plane what is here is all there is.
+    const isAnswered = await this.#xds?.demand(name) ?? true;
     this.onTell({ tell: "address_answered", name, isAnswered });
   }
 

@@ -118,3 +118,17 @@ test("a new data thread is told of the revocation lists, and whether the control
     await Deno.remove(path);
   }
 });
+
+test("3.8: without a control plane every address has been answered: what is here is all there is", async () => {
+  using plane = await ControlPlane.start(HOST, [leaf]);
+  using ca = await CaServer.start(HOST, [leaf], root);
+  const local = { XDS_ADDRESS: "", LOCAL_XDS: "workloads: []", XDS_ON_DEMAND: "true" };
+  const { control, told } = await controlOf(plane, ca, local);
+  await using _control = control;
+  await control.loadMesh();
+  control.hear({ tell: "want_address", name: "/8.8.8.8" });
+  await until("it is answered", () => told.some(({ tell }) => tell === "address_answered"));
+  deepStrictEqual(told.filter(({ tell }) => tell === "address_answered"), [
+    { tell: "address_answered", name: "/8.8.8.8", isAnswered: true },
+  ]);
+});
