@@ -7,6 +7,7 @@ import type { CertBundle, Tls } from "#tls";
 import { Refusal, SpiffeId } from "#values";
 import { Floods, FLOODS_LIMITS } from "../../../lib/proxy/floods.ts";
 import { Handshakes } from "../../../lib/proxy/handshakes.ts";
+import { PROXY_LIMITS } from "../../../lib/proxy/parts.ts";
 import { Quiet } from "../../../lib/proxy/reaper.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { at } from "../route/world.ts";
@@ -231,4 +232,27 @@ Deno.test("an idle timeout ends silent connections of either side, and none that
   world.kernel.connect(15001, at("10.1.0.5:40002"), at("10.96.0.20:80"));
   await world.clock.advance(0);
   strictEqual(await world.sum("ztunnel_sockets", 'state="connecting"'), 1);
+});
+
+Deno.test("a drain gives peers in their handshake two seconds, however long its deadline is", async () => {
+  for (const leavesMs of [undefined, 500]) {
+    const shaking: ((error: Error) => void)[] = [];
+    const tls: Tls = {
+      client: noTls.client,
+      server: () => new Promise((_, reject) => void shaking.push(reject)),
+    };
+    const world = await withCertificate(new World(options, undefined, tls));
+    const peer = world.kernel.connect(15008, at("10.7.0.1:1"), OWN);
+    const reset = rejects(readText(peer), { kind: "reset" });
+    await world.clock.advance(0);
+    const drained = () => world.told.some(({ tell }) => tell === "drained");
+    world.port.post({ tell: "drain", deadlineMs: 60_000 });
+    await world.clock.advance((leavesMs ?? PROXY_LIMITS.peersLeaveMs) - 1);
+    strictEqual(drained(), false);
+    // One that ends before is not waited for any longer.
+    if (leavesMs !== undefined) shaking[0]!(new Refusal({ kind: "tls_handshake", cause: "over" }));
+    await world.clock.advance(1);
+    await reset;
+    strictEqual(drained(), true);
+  }
 });
