@@ -1,257 +1,125 @@
 /**
- * What a large mesh costs: 100,000 workloads in 10,000 services on 1,000 nodes, as istiod's bytes into the arena, while
- * another thread looks things up. Run: deno run -A --v8-flags=--expose-gc bench/mesh.ts [workloads]
+ * What a large mesh costs the real program: a proxy in a process of its own follows an istiod in another one, over real
+ * gRPC, while it carries 1,000 requests a second.
+ * Run: deno run -A bench/mesh.ts [--workloads 100000] [--rounds 10] [--env NAME=VALUE]... [--write]
  * @module
  */
-import { create, toBinary } from "@bufbuild/protobuf";
-import { createMesh } from "#mesh";
-import { AddressSchema } from "#proto/workload_pb.ts";
-import { Ip } from "#values";
-import type { ReaderReport } from "./support/mesh_reader.ts";
+import { parseArgs } from "node:util";
+import { mintLeaf, mintRoot } from "../tests/support/pki.ts";
+import { Istiod } from "./support/istiod_process.ts";
+import { MeshProxy } from "./support/mesh_proxy.ts";
+import { type Pace, Traffic } from "./support/mesh_traffic.ts";
 
-const WORKLOADS_COUNT = Number(Deno.args[0] ?? 100_000);
-const SERVICES_COUNT = Math.ceil(WORKLOADS_COUNT / 10);
-const NODES_COUNT = Math.ceil(WORKLOADS_COUNT / 100);
-/** What is taken between two turns of the loop. */
-const SLICE_COUNT = 250;
-const LOOKUPS_COUNT = 200_000;
-
-function serviceName(index: number): string {
-  return `service-${index}`;
-}
-
-function workloadBytes(index: number, revision: number): Uint8Array {
-  const service = serviceName(index % SERVICES_COUNT);
-  const namespace = `team-${index % 500}`;
-  const name = `${service}-7c9d8f6b5-${(index * 7919).toString(36).padStart(5, "0")}`;
-  return toBinary(
-    AddressSchema,
-    create(AddressSchema, {
-      type: {
-        case: "workload",
-        value: {
-          uid: `Kubernetes//Pod/${namespace}/${name}`,
-          name,
-          namespace,
-          addresses: [ipOf(index)],
-          tunnelProtocol: 1,
-          serviceAccount: service,
-          node: `ip-10-0-${index % NODES_COUNT}.eu-west-1.compute.internal`,
-          canonicalName: service,
-          canonicalRevision: `v${revision}`,
-          workloadName: service,
-          services: {
-            [`${namespace}/${service}.${namespace}.svc.cluster.local`]: {
-              ports: [{ servicePort: 80, targetPort: 8080 }],
-            },
-          },
-          locality: { region: "eu-west-1", zone: `eu-west-1${"abc"[index % 3]}` },
-        },
-      },
-    }),
-  );
-}
-
-function serviceBytes(index: number): Uint8Array {
-  const service = serviceName(index);
-  const namespace = `team-${index % 500}`;
-  return toBinary(
-    AddressSchema,
-    create(AddressSchema, {
-      type: {
-        case: "service",
-        value: {
-          name: service,
-          namespace,
-          hostname: `${service}.${namespace}.svc.cluster.local`,
-          addresses: [{ address: Uint8Array.of(10, 96 + (index >> 16), index >> 8, index) }],
-          ports: [{ servicePort: 80, targetPort: 8080 }],
-        },
-      },
-    }),
-  );
-}
-
-function ipOf(index: number): Uint8Array {
-  return Uint8Array.of(10, index >> 16, index >> 8, index);
-}
-
-/** After a collection, if Deno was told to offer it. */
-function rssMib(field = "VmRSS"): number {
-  (globalThis as { gc?: () => void }).gc?.();
-  const status = Deno.readTextFileSync("/proc/self/status");
-  return Number(new RegExp(`${field}:\\s+(\\d+)`).exec(status)![1]) / 1024;
-}
-
-/** All resources behind each other, as they are in one message. */
-class Message {
-  readonly #bytes: Uint8Array;
-  readonly #ends: Uint32Array;
-
-  constructor(readonly count: number, resource: (index: number) => Uint8Array) {
-    this.#ends = new Uint32Array(count + 1);
-    let bytes = new Uint8Array(count * 300);
-    for (let index = 0; index < count; index++) {
-      const each = resource(index);
-      const start = this.#ends[index]!;
-      if (start + each.length > bytes.length) {
-        const larger = new Uint8Array(bytes.length * 2);
-        larger.set(bytes);
-        bytes = larger;
-      }
-      bytes.set(each, start);
-      this.#ends[index + 1] = start + each.length;
-    }
-    this.#bytes = bytes.slice(0, this.#ends[count]);
-  }
-
-  get length(): number {
-    return this.#bytes.length;
-  }
-
-  at(index: number): Uint8Array {
-    return this.#bytes.subarray(this.#ends[index], this.#ends[index + 1]);
-  }
-}
-
-const libc = Deno.dlopen("libc.so.6", {
-  madvise: { parameters: ["pointer", "usize", "i32"], result: "i32" },
+const { values: options } = parseArgs({
+  options: {
+    workloads: { type: "string", default: "100000" },
+    rounds: { type: "string", default: "10" },
+    settle: { type: "string", default: "25" },
+    env: { type: "string", multiple: true, default: [] },
+    write: { type: "boolean", default: false },
+  },
 });
-const MADV_DONTNEED = 4;
-
-function releasePages(buffer: SharedArrayBuffer, offset: number, length: number): void {
-  const pointer = Deno.UnsafePointer.of(new Uint8Array(buffer, offset, length));
-  if (libc.symbols.madvise(pointer, BigInt(length), MADV_DONTNEED) !== 0) {
-    throw new Error("Cannot release pages");
-  }
-}
-
-interface Load {
-  readonly totalMs: number;
-  readonly longestMs: number;
-}
-
-/** One turn of the loop, so that the next slice does not stand behind the one before. */
-const turns = new MessageChannel();
-const turn = () =>
-  new Promise<void>((resolve) => {
-    turns.port1.onmessage = () => resolve();
-    turns.port2.postMessage(undefined);
-  });
-
-async function inSlices(count: number, take: (index: number) => void): Promise<Load> {
-  const start = performance.now();
-  let longestMs = 0;
-  for (let first = 0; first < count; first += SLICE_COUNT) {
-    const sliceStart = performance.now();
-    for (let index = first; index < Math.min(first + SLICE_COUNT, count); index++) take(index);
-    mesh.writer.commit();
-    longestMs = Math.max(longestMs, performance.now() - sliceStart);
-    await turn();
-  }
-  return { totalMs: performance.now() - start, longestMs };
-}
-
-function push(message: Message): Promise<Load> {
-  return inSlices(message.count, (index) => {
-    const reason = mesh.writer.upsertAddressBytes(message.at(index));
-    if (reason !== undefined) throw new Error(reason);
-  });
-}
-
-function removeAll(names: readonly string[]): Promise<Load> {
-  return inSlices(names.length, (index) => void mesh.writer.removeAddress(names[index]!));
-}
-
-function lookup(what: string, count: number, look: (index: number) => unknown): void {
-  const start = performance.now();
-  for (let index = 0; index < count; index++) {
-    if (look(index) === undefined) throw new Error(`Cannot find ${what} ${index}`);
-  }
-  show(what, `${((performance.now() - start) * 1000 / count).toFixed(2)} µs`);
-}
+const WORKLOADS = Number(options.workloads);
+const MIB = 1 << 20;
+const rows: (readonly [string, string])[] = [];
 
 function show(what: string, value: string): void {
-  console.log(`${what.padEnd(44)} ${value}`);
+  rows.push([what, value]);
+  console.log(`${what.padEnd(64)} ${value}`);
 }
 
-function showLoad(what: string, { totalMs, longestMs }: Load): void {
-  const { liveBytes, pageBytes } = mesh.use;
-  show(what, `${totalMs.toFixed(0)} ms, longest slice ${longestMs.toFixed(1)} ms`);
-  show("  live, in pages, RSS", `${mib(liveBytes)}, ${mib(pageBytes)}, ${rssMib().toFixed(0)} MiB`);
+const ms = (value: number) => `${value.toFixed(value < 10 ? 1 : 0)} ms`;
+const mb = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`;
+
+function showPace(what: string, { count, p50, p99, p999, longest }: Pace): void {
+  show(
+    what,
+    `${count} requests: p50 ${p50.toFixed(2)}, p99 ${p99.toFixed(2)}, p99.9 ${
+      p999.toFixed(1)
+    }, longest ${longest.toFixed(1)} ms`,
+  );
 }
 
-function mib(bytes: number): string {
-  return `${(bytes / (1 << 20)).toFixed(1)} MiB`;
+const root = mintRoot();
+const leaf = mintLeaf(root, { ips: [Uint8Array.of(127, 0, 0, 1)] });
+await using istiod = await Istiod.start(WORKLOADS, leaf);
+const env = Object.fromEntries(options.env.map((text) => text.split("=", 2) as [string, string]));
+
+{
+  // The same traffic without a large mesh: what this machine does by itself.
+  await using small = await Istiod.start(10, leaf);
+  await using proxy = await MeshProxy.start(small.port, root.pem, env);
+  await small.acknowledged("full");
+  await proxy.ready();
+  show("RSS with a mesh of 10 workloads", mb(proxy.rssBytes()));
+  await using traffic = await Traffic.start();
+  await traffic.during(8_000);
+  showPace("1,000 requests/s, no push", traffic.pace());
 }
 
-const message = new Message(
-  SERVICES_COUNT + WORKLOADS_COUNT,
-  (index) =>
-    index < SERVICES_COUNT ? serviceBytes(index) : workloadBytes(index - SERVICES_COUNT, 1),
-);
-const mesh = createMesh({
-  localNode: "ip-10-0-1.eu-west-1.compute.internal",
-  releasePages,
-});
-const rssBefore = rssMib();
+await using proxy = await MeshProxy.start(istiod.port, root.pem, env);
+const sent = await istiod.sent("full");
+await proxy.ready();
+const ready = Date.now();
+const acknowledged = await istiod.acknowledged("full");
 show(
-  "RSS before, with the message",
-  `${rssBefore.toFixed(0)} MiB, of which ${mib(message.length)}`,
+  "the first push, one message",
+  `${(istiod.fullBytes / MIB).toFixed(1)} MiB, ${
+    (istiod.fullBytes / WORKLOADS).toFixed(0)
+  } bytes a workload`,
 );
-const reader = new Worker(new URL("./support/mesh_reader.ts", import.meta.url), { type: "module" });
-const heard = () =>
-  new Promise<ReaderReport>((resolve) => reader.onmessage = ({ data }) => resolve(data));
-reader.postMessage(mesh.lend());
-await heard();
-const rssWithReader = rssMib();
-show("RSS of a thread that reads", `${(rssWithReader - rssBefore).toFixed(0)} MiB`);
+show("from the first byte to the acknowledgement", ms(acknowledged - sent));
+show("from the first byte to ready", ms(ready - sent));
+show("RSS after the push", mb(proxy.rssBytes()));
+show("CPU of the whole process until then, start included", `${proxy.cpuSeconds().toFixed(2)} s`);
+await proxy.idle(Number(options.settle) * 1_000);
+show(`RSS ${options.settle} s later`, mb(proxy.rssBytes()));
+show("RSS at its peak (VmHWM)", mb(proxy.peakBytes()));
 
-async function showReader(): Promise<void> {
-  reader.postMessage("report");
-  const { slowestUs, count } = await heard();
-  show("  slowest of other thread's look-ups", `${slowestUs.toFixed(0)} µs of ${count}`);
+const traffic = await Traffic.start();
+await traffic.during(3_000);
+traffic.pace();
+
+/** What one push costs while the traffic goes on. */
+async function push(what: string, command: string, name: string): Promise<void> {
+  const cpuBefore = proxy.cpuSeconds();
+  proxy.watchControl();
+  const startMs = await istiod.ask(command, name);
+  const endMs = await istiod.acknowledged(name);
+  await traffic.during(300);
+  const stallMs = proxy.longestStallMs();
+  show(
+    what,
+    `${ms(endMs - startMs)}, CPU ${
+      (proxy.cpuSeconds() - cpuBefore).toFixed(2)
+    } s, control answers within ${ms(stallMs)}, RSS ${mb(proxy.rssBytes())}`,
+  );
 }
 
-showLoad("push", await push(message));
-show("bytes per workload", (mesh.use.pageBytes / WORKLOADS_COUNT).toFixed(0));
-show("RSS that the push added", `${(rssMib() - rssWithReader).toFixed(0)} MiB`);
-show("RSS at its peak", `${rssMib("VmHWM").toFixed(0)} MiB`);
-const { heapUsed, heapTotal, external } = Deno.memoryUsage();
-show("JS heap used, reserved, external", [heapUsed, heapTotal, external].map(mib).join(", "));
-await showReader();
-
-const at = (index: number) =>
-  mesh.view.workloadAt("", Ip.fromBytes(ipOf(index % WORKLOADS_COUNT))!);
-lookup("workloadAt, any (cold)", LOOKUPS_COUNT, (index) => at(index * 7919));
-lookup("workloadAt, one of 200 (warm)", LOOKUPS_COUNT, (index) => at(index % 200));
-const ips = Array.from({ length: 200 }, (_, index) => Ip.fromBytes(ipOf(index))!);
-lookup(
-  "workloadAt, warm, text given",
-  LOOKUPS_COUNT,
-  (i) => mesh.view.workloadAt("", ips[i % 200]!),
-);
-const uids = ips.map((ip) => mesh.view.workloadAt("", ip)!.uid);
-lookup("workload, warm", LOOKUPS_COUNT, (index) => mesh.view.workload(uids[index % 200]!));
-const vip = (index: number) => Ip.fromBytes(Uint8Array.of(10, 96, index >> 8, index))!;
-lookup("serviceAt, warm", LOOKUPS_COUNT, (index) => mesh.view.serviceAt("", vip(index % 200)));
-const service = mesh.view.serviceAt("", vip(7))!;
-lookup("endpointsOf, warm", LOOKUPS_COUNT, () => mesh.view.endpointsOf(service));
-
-lookup("candidatesOf, warm", LOOKUPS_COUNT, () => mesh.view.candidatesOf(service));
-
-const one = new Message(1, () => workloadBytes(7, 3));
-showLoad("1 update", await push(one));
-showLoad("1,000 updates", await push(new Message(1_000, (index) => workloadBytes(index * 7, 2))));
-await showReader();
-const names = mesh.view.workloads().map((workload) => workload.uid).concat(
-  mesh.view.services().map((each) => `${each.namespace}/${each.hostname}`),
-);
-for (let round = 1; round <= 10; round++) {
-  showLoad(`round ${round}: remove all`, await removeAll(names));
-  showLoad(`round ${round}: add all`, await push(message));
+await push("1 update", "update 1", "update-1");
+await push("1,000 updates", "update 1000", "update-1000");
+traffic.pace();
+await push("everything again, unchanged or back", "add", "full");
+showPace("1,000 requests/s during a full push", traffic.pace());
+for (let round = 1; round <= Number(options.rounds); round++) {
+  await push(`round ${round}: all removed`, "remove", "removal");
+  await push(`round ${round}: all added`, "add", "full");
 }
-await showReader();
-show("RSS at its peak", `${rssMib("VmHWM").toFixed(0)} MiB`);
-reader.terminate();
-turns.port1.close();
+showPace("1,000 requests/s during the rounds", traffic.pace());
+await traffic[Symbol.asyncDispose]();
+await proxy.idle(Number(options.settle) * 1_000);
+show(`RSS ${options.settle} s after the last round`, mb(proxy.rssBytes()));
+show("RSS at its peak (VmHWM)", mb(proxy.peakBytes()));
+if (proxy.problems().length > 0) show("the proxy's problems", proxy.problems().join("; "));
+
+if (options.write) {
+  const path = new URL("./mesh.md", import.meta.url);
+  const marker = "<!-- table: written by `bench/mesh.ts --write` -->";
+  const before = (await Deno.readTextFile(path)).split(marker)[0]!;
+  const table = [
+    "| what | measured |",
+    "| --- | --- |",
+    ...rows.map((row) => `| ${row.join(" | ")} |`),
+  ];
+  await Deno.writeTextFile(path, `${before}${marker}\n\n${table.join("\n")}\n`);
+}

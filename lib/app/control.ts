@@ -10,11 +10,13 @@ import {
 } from "#certs";
 import type { ToData } from "#link";
 import type { Log } from "#log";
+import { OwnProcess } from "#linux";
 import { type Commit, createMesh, type Mesh } from "#mesh";
 import type { Metrics } from "#metrics";
 import type { Clock, Rng } from "#system";
 import { type LocalWatch, watchLocal, watchXds, type XdsStatus, type XdsWatch } from "#xds";
 import { CertNews } from "./cert_news.ts";
+import { Tidy } from "./tidy.ts";
 import { controlDialer, createAuthority, nodeFacts, xdsEndpoint } from "./control_plane.ts";
 import type { Wish } from "./thread_slot.ts";
 
@@ -35,6 +37,7 @@ export class Control implements AsyncDisposable {
   #xds: XdsWatch | undefined;
   #crl: CrlFile | undefined;
   readonly #prefetch: Prefetch | undefined;
+  readonly #tidy: Tidy;
 
   private constructor(
     private readonly config: Config,
@@ -42,7 +45,12 @@ export class Control implements AsyncDisposable {
     private readonly authority: Authority & Disposable,
     private readonly certs: CertManager,
   ) {
-    this.mesh = createMesh(config.localNode === undefined ? {} : { localNode: config.localNode });
+    const { localNode } = config;
+    this.#tidy = new Tidy(deps.clock, OwnProcess.collectAndRelease);
+    this.mesh = createMesh({
+      releasePages: OwnProcess.releasePages,
+      ...(localNode !== undefined && { localNode }),
+    });
     // In dedicated mode there is one identity, and it is needed until the end (behaviour.md 10.12).
     if (config.proxyMode === "shared") this.#prefetch = this.#createPrefetch();
   }
@@ -155,6 +163,7 @@ export class Control implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#tidy[Symbol.dispose]();
     this.certs[Symbol.dispose]();
     this.authority[Symbol.dispose]();
     const followers = [this.#local, this.#xds, this.#crl];
@@ -202,8 +211,9 @@ export class Control implements AsyncDisposable {
   }
 
   #onCommit({ epoch, policiesChanged, touched }: Commit): void {
-    const { touchedLocal, view } = this.mesh;
-    this.#prefetch?.changed(touchedLocal, (uid) => view.workload(uid));
+    this.#tidy.note(touched.length);
+    const touchedLocal = this.mesh.takeTouchedLocal();
+    this.#prefetch?.changed(touchedLocal, (uid) => this.mesh.view.workload(uid));
     this.onTell({ tell: "mesh", epoch, policiesChanged, workloadsChanged: touched.length > 0 });
   }
 }

@@ -1,6 +1,6 @@
 import { Readiness } from "#admin";
 import { type Config, configDump } from "#config";
-import { exitWithParent, OpenFiles } from "#linux";
+import { OpenFiles, OwnProcess } from "#linux";
 import { blockingWriter, createLogHub, InvalidFilter, type Log, type LogHub } from "#log";
 import { Metrics } from "#metrics";
 import { ListenError } from "#stream";
@@ -33,7 +33,7 @@ export async function runProxy(
   const { config } = parsed;
   // First of all: the runtime cannot set up signals any more once file descriptors have run out.
   const shutdown = new Shutdown();
-  if (config.exitWithParent) exitWithParent();
+  if (config.exitWithParent) OwnProcess.exitWithParent();
   let hub: LogHub;
   try {
     hub = createLogHub({

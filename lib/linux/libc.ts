@@ -54,6 +54,7 @@ export const C = {
   EPOLLOUT: 4,
   EPOLLONESHOT: 1 << 30,
   RLIMIT_NOFILE: 7,
+  MADV_DONTNEED: 4,
   PR_SET_PDEATHSIG: 1,
   SIGTERM: 15,
 } as const;
@@ -85,6 +86,8 @@ const library = Deno.dlopen("libc.so.6", {
   epoll_create1: { parameters: ["i32"], result: "i32" },
   epoll_ctl: { parameters: ["i32", "i32", "i32", "buffer"], result: "i32" },
   epoll_wait: { parameters: ["i32", "buffer", "i32", "i32"], result: "i32", nonblocking: true },
+  malloc_trim: { parameters: ["usize"], result: "i32" },
+  madvise: { parameters: ["buffer", "usize", "i32"], result: "i32" },
   getrlimit: { parameters: ["i32", "buffer"], result: "i32" },
   setrlimit: { parameters: ["i32", "buffer"], result: "i32" },
   prctl: { parameters: ["i32", "u64", "u64", "u64", "u64"], result: "i32" },

@@ -13,6 +13,7 @@ export { createKernel, type KernelOptions, type LinuxKernel } from "./kernel.ts"
 export { Netns } from "./netns.ts";
 export { type Powers, powersProblem } from "./powers.ts";
 export { type Packet, SeqPacket } from "./seqpacket.ts";
+export { OwnProcess } from "./memory.ts";
 export type { NativeTcp } from "./tcp_stream.ts";
 export type { ReceivedPacket, SeqpacketListener, SeqpacketPeer } from "./seqpacket_listener.ts";
-export { exitWithParent, OpenFiles } from "./process.ts";
+export { OpenFiles } from "./process.ts";

@@ -29,8 +29,8 @@ export interface Mesh {
   reclaim(): boolean;
   /** Bytes of live objects, bytes of the pages that they are in, and how many objects there are. */
   readonly use: HeapUse;
-  /** Of the last commit's `touched`, those that are or were this node's. */
-  readonly touchedLocal: readonly string[];
+  /** Of everything that commits touched since the last call, what is or was this node's. */
+  takeTouchedLocal(): readonly string[];
 }
 
 export interface MeshOptions {
@@ -74,9 +74,7 @@ export function createMesh(options: MeshOptions): Mesh {
   return {
     view,
     writer,
-    get touchedLocal() {
-      return arena.touchedLocal;
-    },
+    takeTouchedLocal: () => arena.touchedLocal.splice(0),
     lend: () => {
       const reader = heap.addReader();
       if (reader === undefined) throw new RangeError("Cannot let one more thread read the mesh");

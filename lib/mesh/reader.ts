@@ -22,6 +22,14 @@ interface Applied {
   readonly missing: readonly string[];
 }
 
+/** A record's id, 0 for none. */
+export interface Found<V> {
+  readonly id: number;
+  readonly value: V | undefined;
+}
+
+const NOT_FOUND: Found<never> = { id: 0, value: undefined };
+
 /** The arena for one thread. Nothing here writes to it, but for the thread's own counter. */
 export class ArenaView implements MeshView {
   readonly records: Records;
@@ -183,16 +191,21 @@ export class ArenaView implements MeshView {
     });
   }
 
-  /** Which record has that uid; 0 if none. For the writer. */
-  idOfWorkload(uid: string): number {
-    const ids = this.#ids(PART.uid, hashOf(uid));
-    return ids.find((id) => this.records.workload(id)?.uid === uid) ?? 0;
+  /** What has that uid, for the writer: looked at once in a push of many, so it is not remembered. */
+  findWorkload(uid: string): Found<Workload> {
+    for (const id of this.#ids(PART.uid, hashOf(uid))) {
+      const value = this.records.workload(id, false);
+      if (value?.uid === uid) return { id, value };
+    }
+    return NOT_FOUND;
   }
 
-  idOfService(key: ServiceKey): number {
-    const isIt = (service: Service | undefined) =>
-      service !== undefined && serviceKeyOf(service) === key;
-    return this.#ids(PART.service, hashOf(key)).find((id) => isIt(this.records.service(id))) ?? 0;
+  findService(key: ServiceKey): Found<Service> {
+    for (const id of this.#ids(PART.service, hashOf(key))) {
+      const value = this.records.service(id, false);
+      if (value !== undefined && serviceKeyOf(value) === key) return { id, value };
+    }
+    return NOT_FOUND;
   }
 
   /** Whether it runs on this node, or this node's name is not known (behaviour.md 4.1). */

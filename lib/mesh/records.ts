@@ -59,11 +59,9 @@ export class Records {
     return policy;
   }
 
-  /** The writer's thread has the value already. */
-  rememberAt(at: number, value: Workload | Service | Policy): void {
-    const generation = this.memory.generationAt(at);
-    if (this.memory.kindAt(at) === KIND.policy) this.#policies.set(generation, value as Policy);
-    else this.#decoded.set(generation, value as Workload | Service);
+  /** The writer's thread has the value already, and judges by it at once. */
+  rememberPolicyAt(at: number, policy: Policy): void {
+    this.#policies.set(this.memory.generationAt(at), policy);
   }
 
   /** What is not asked for until the next change is forgotten. */

@@ -81,8 +81,8 @@ interface Plan {
 
 /** The one who writes: batches become records, records become findable, in an order that never misleads a reader. */
 export class ArenaWriter {
-  /** Of what the last commit touched, those that are or were this node's. */
-  touchedLocal: string[] = [];
+  /** Of what was touched since somebody took them, those that are or were this node's. */
+  readonly touchedLocal: string[] = [];
   #world: World;
   #rootId = 0;
   readonly #book: PolicyBook;
@@ -113,7 +113,6 @@ export class ArenaWriter {
     const world = batch.isCleared ? new World(this.heap) : before;
     const plan: Plan = { world, flips: [], retired: [], kept: new Set() };
     const touched: string[] = [];
-    this.touchedLocal = [];
     const moved = this.#planWorkloads(plan, touched);
     this.#planServices(plan);
     const policies = this.#planPolicies(plan);
@@ -137,8 +136,8 @@ export class ArenaWriter {
 
   #newBatch(): Batch {
     return new Batch({
-      workload: (uid) => this.view.workload(uid),
-      service: (key) => this.view.service(key),
+      workload: (uid) => this.view.findWorkload(uid).value,
+      service: (key) => this.view.findService(key).value,
       hasPolicy: (key) => this.#book.has(key),
     });
   }
@@ -147,8 +146,7 @@ export class ArenaWriter {
   #planWorkloads(plan: Plan, touched: string[]): boolean {
     let isRuledOtherwise = false;
     for (const [uid, written] of this.#batch.workloads) {
-      const id = this.view.idOfWorkload(uid);
-      const before = this.view.records.workload(id);
+      const { id, value: before } = this.view.findWorkload(uid);
       const after = written?.value;
       const isSame = sameContent(before, after);
       if (!isSame) this.#touch(touched, uid, before, after);
@@ -167,7 +165,7 @@ export class ArenaWriter {
       for (const workload of this.view.workloads()) {
         if (this.#batch.workloads.has(workload.uid)) continue;
         this.#touch(touched, workload.uid, workload);
-        plan.retired.push(this.view.idOfWorkload(workload.uid));
+        plan.retired.push(this.view.findWorkload(workload.uid).id);
       }
     }
     return isRuledOtherwise;
@@ -183,8 +181,7 @@ export class ArenaWriter {
   #planServices(plan: Plan): void {
     const isFresh = plan.world !== this.#world;
     for (const [key, written] of this.#batch.services) {
-      const id = this.view.idOfService(key);
-      const before = this.view.records.service(id);
+      const { id, value: before } = this.view.findService(key);
       if (!isFresh) plan.world.countStrata(before, -1);
       plan.world.countStrata(written?.value, 1);
       this.#planRecord(
@@ -197,7 +194,7 @@ export class ArenaWriter {
     if (!this.#batch.isCleared) return;
     for (const service of this.view.services()) {
       const key = serviceKeyOf(service);
-      if (!this.#batch.services.has(key)) plan.retired.push(this.view.idOfService(key));
+      if (!this.#batch.services.has(key)) plan.retired.push(this.view.findService(key).id);
     }
   }
 
@@ -233,7 +230,6 @@ export class ArenaWriter {
       const at = this.#writeRecord(nowId, kind, written.bytes, written.isLocal);
       if (nowId === id) flips.push([id, at]);
       else this.heap.publish(nowId, at);
-      this.view.records.rememberAt(at, written.value);
     }
     const isHeld = new Set(keysBefore.map(keyText));
     const keys = keysOf(written.value);
@@ -328,7 +324,7 @@ export class ArenaWriter {
     const id = this.heap.newId();
     const at = this.#writeRecord(id, KIND.policy, underKey(value.key, bytes), isLocal);
     this.heap.publish(id, at);
-    this.view.records.rememberAt(at, value);
+    this.view.records.rememberPolicyAt(at, value);
     return id;
   }
 

@@ -6,6 +6,7 @@ import {
 } from "#proto/xds_pb.ts";
 import { Demands } from "./demands.ts";
 import { type Moment, TypeRecord, type TypeStatus } from "./status.ts";
+import { VersionBook } from "./version_book.ts";
 import type { WireResource, WireResponse } from "./wire_response.ts";
 
 export type ResourceType = "address" | "authorization";
@@ -43,7 +44,7 @@ interface Subscription {
   readonly type: ResourceType;
   readonly record: TypeRecord;
   /** Everything of this type that we hold: name to version. */
-  readonly versions: Map<string, string>;
+  readonly versions: VersionBook;
   /** The next response says everything there is: what it does not name is gone. */
   isSnapshotDue: boolean;
   wasAcked: boolean;
@@ -151,20 +152,22 @@ export class Session {
     const everything = isOnDemand ? ["*"] : [];
     // Told of nothing, istiod cannot tell what is gone: the first answer is all there is.
     subscription.isSnapshotDue = !isListing && !isOnDemand;
-    const listed = isListing ? [...subscription.versions] : [];
-    const waiting = isOnDemand ? Array.from(this.#demands.names(), (name) => [name, ""]) : [];
+    const listed = isListing ? subscription.versions.entries() : [];
+    const waiting = isOnDemand
+      ? Array.from(this.#demands.names(), (name) => [name, ""] as const)
+      : [];
     return request(type, {
       node: this.#options.node,
       // Both lists with everything: nothing yet, we will ask.
       resourceNamesSubscribe: everything,
       resourceNamesUnsubscribe: everything,
-      initialResourceVersions: Object.fromEntries([...waiting, ...listed]),
+      initialResourceVersions: Object.fromEntries(concat(waiting, listed)),
     });
   }
 
   /** In on-demand mode istiod sends what is asked for only, so that what we hold is asked for by name. */
   #askAgain(): DeltaDiscoveryRequest[] {
-    const names = [...this.#subscriptions.address.versions.keys()];
+    const names = [...this.#subscriptions.address.versions.names()];
     const requests: DeltaDiscoveryRequest[] = [];
     for (let start = 0; start < names.length; start += NAMES_PER_REQUEST) {
       const resourceNamesSubscribe = names.slice(start, start + NAMES_PER_REQUEST);
@@ -188,8 +191,8 @@ export class Push {
   readonly #unreadable: string[] = [];
   readonly #answered: string[] = [];
   readonly #accepted: (readonly [string, string])[] = [];
-  /** Names in a snapshot; undefined if the response is none. */
-  readonly #mentioned: Set<string> | undefined;
+  /** What it does not name is gone. */
+  readonly #isSnapshot: boolean;
   #resourcesCount = 0;
   #bytesCount = 0;
 
@@ -198,7 +201,8 @@ export class Push {
     this.#response = response;
     this.#subscription = subscription;
     this.#demands = demands;
-    if (subscription?.isSnapshotDue) this.#mentioned = new Set();
+    this.#isSnapshot = subscription?.isSnapshotDue ?? false;
+    if (this.#isSnapshot) subscription?.versions.beginSweep();
   }
 
   /**
@@ -212,7 +216,7 @@ export class Push {
     this.#answer(name);
     for (const alias of resource.aliases) this.#answer(alias);
     if (this.#subscription === undefined) return undefined;
-    this.#mentioned?.add(name);
+    if (this.#isSnapshot) this.#subscription.versions.see(name);
     if (malformed === undefined && payload !== undefined) return { name, bytes: payload };
     this.#unreadable.push(
       `${name}: ${malformed === undefined ? "no payload" : `decode: ${malformed}`}`,
@@ -242,13 +246,10 @@ export class Push {
     const { removed } = this.#response;
     const subscription = this.#subscription;
     if (subscription === undefined) return [];
-    const unmentioned = this.#mentioned === undefined
-      ? []
-      : [...subscription.versions.keys()].filter((name) => !this.#mentioned!.has(name));
     subscription.isSnapshotDue = false;
     for (const name of removed) this.#answer(name);
     this.committed();
-    const names = [...removed, ...unmentioned];
+    const names = this.#isSnapshot ? [...removed, ...subscription.versions.unseen()] : removed;
     for (const name of names) subscription.versions.delete(name);
     return names;
   }
@@ -304,11 +305,15 @@ export interface PushOutcome {
   readonly bytesCount: number;
 }
 
+function* concat<T>(...parts: readonly Iterable<T>[]): Generator<T> {
+  for (const part of parts) yield* part;
+}
+
 function newSubscription(type: ResourceType): Subscription {
   return {
     type,
     record: new TypeRecord(TYPE_URLS[type]),
-    versions: new Map(),
+    versions: new VersionBook(),
     isSnapshotDue: false,
     wasAcked: false,
   };

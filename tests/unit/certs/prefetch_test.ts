@@ -111,7 +111,7 @@ Deno.test("9.6: the mesh says which workloads of this node a commit touched", ()
   });
   const commit = () => {
     writer.commit();
-    const { touchedLocal } = mesh;
+    const touchedLocal = mesh.takeTouchedLocal();
     prefetch.changed(touchedLocal, (uid) => view.workload(uid));
     return [[...touchedLocal], steps.splice(0)];
   };

@@ -26,8 +26,8 @@ Deno.test("OpenFiles.raiseLimit() lifts the soft limit to the hard one", async (
 
 Deno.test("exitWithParent() ends a child whose parent is gone", async () => {
   const grandchild = `
-    import { exitWithParent } from "#linux";
-    exitWithParent();
+    import { OwnProcess } from "#linux";
+    OwnProcess.exitWithParent();
     console.log(Deno.pid);
     setInterval(() => {}, 1000);`;
   const parent = new Deno.Command("bash", {

@@ -158,12 +158,12 @@ Deno.test("upsertService() leaves nothing of the previous VIPs and ranges, and k
   mesh.writer.upsertService(renewed);
   mesh.writer.commit();
   const found = (text: string) => mesh.view.serviceAt("", ip(text), "x");
-  strictEqual(found("10.96.0.20"), renewed);
+  deepStrictEqual(found("10.96.0.20"), renewed);
   strictEqual(found("10.96.0.21"), undefined);
-  strictEqual(found("10.96.0.22"), renewed);
+  deepStrictEqual(found("10.96.0.22"), renewed);
   strictEqual(found("10.97.0.1"), undefined);
-  strictEqual(found("10.98.0.1"), renewed);
-  strictEqual(found("10.99.0.1"), renewed);
+  deepStrictEqual(found("10.98.0.1"), renewed);
+  deepStrictEqual(found("10.99.0.1"), renewed);
   mesh.writer.removeAddress("shop/a.example.org");
   mesh.writer.commit();
   strictEqual(found("10.96.0.20")?.namespace, "b");

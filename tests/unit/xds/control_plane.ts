@@ -10,7 +10,7 @@ import { responseBytes, type ResponseInit } from "./messages.ts";
 import type { Minted } from "../../support/pki.ts";
 
 const PATH = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
-const PATIENCE_MS = 5_000;
+const PATIENCE_MS = 20_000;
 
 /** One stream as the server sees it. */
 export class Stream {
@@ -42,7 +42,11 @@ export class Stream {
   }
 
   say(type: string, init?: ResponseInit): void {
-    this.call.write(Buffer.from(responseBytes(type, init)));
+    this.sayBytes(responseBytes(type, init));
+  }
+
+  sayBytes(bytes: Uint8Array): void {
+    this.call.write(Buffer.from(bytes));
   }
 
   /** Both subscriptions answered, and both acknowledgements taken. */
@@ -70,8 +74,14 @@ export class ControlPlane implements Disposable {
     this.#server = server;
   }
 
-  static async start(host: string, chain: readonly Minted[], port = 0): Promise<ControlPlane> {
-    const server = new Server({ "grpc.max_receive_message_length": 64 * 1024 * 1024 });
+  /** `receiveBytesMax`: of one message. */
+  static async start(
+    host: string,
+    chain: readonly Minted[],
+    port = 0,
+    receiveBytesMax = 64 << 20,
+  ): Promise<ControlPlane> {
+    const server = new Server({ "grpc.max_receive_message_length": receiveBytesMax });
     const plain = (bytes: Buffer) => bytes;
     const arrivals: { plane?: ControlPlane } = {};
     server.addService({

@@ -1,0 +1,92 @@
+/** `mesh_istiod.ts` as a process, seen from the bench. */
+import type { Minted } from "../../tests/support/pki.ts";
+
+interface Line {
+  readonly what: string;
+  readonly atMs: number;
+  readonly name?: string;
+  readonly port?: number;
+  readonly fullBytes?: number;
+  readonly rejected?: string;
+}
+
+const PATIENCE_MS = 120_000;
+const script = new URL("./mesh_istiod.ts", import.meta.url).pathname;
+
+export class Istiod implements AsyncDisposable {
+  port = 0;
+  fullBytes = 0;
+  readonly #lines: Line[] = [];
+  readonly #input: WritableStreamDefaultWriter<Uint8Array>;
+  #wake = () => {};
+
+  private constructor(private readonly child: Deno.ChildProcess, private readonly dir: string) {
+    this.#input = child.stdin.getWriter();
+    void this.#read();
+  }
+
+  static async start(workloadsCount: number, leaf: Minted): Promise<Istiod> {
+    const dir = await Deno.makeTempDir();
+    await Deno.writeTextFile(`${dir}/cert.pem`, leaf.pem);
+    await Deno.writeTextFile(`${dir}/key.pem`, leaf.keyPem);
+    const args = [script, String(workloadsCount), `${dir}/cert.pem`, `${dir}/key.pem`];
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "--allow-all", "--quiet", ...args],
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "inherit",
+    }).spawn();
+    const istiod = new Istiod(child, dir);
+    const { port, fullBytes } = await istiod.#next((line) => line.what === "listening");
+    istiod.port = port!;
+    istiod.fullBytes = fullBytes!;
+    return istiod;
+  }
+
+  /** Sends what the command says; resolves with when, Unix milliseconds. */
+  async ask(command: string, name: string): Promise<number> {
+    await this.#input.write(new TextEncoder().encode(`${command}\n`));
+    return await this.sent(name);
+  }
+
+  async sent(name: string): Promise<number> {
+    return (await this.#next((line) => line.what === "sent" && line.name === name)).atMs;
+  }
+
+  /** Resolves with when the response was acknowledged, Unix milliseconds. */
+  async acknowledged(name: string): Promise<number> {
+    const { atMs, rejected } = await this.#next((l) => l.what === "ack" && l.name === name);
+    if (rejected !== undefined) throw new Error(`${name} was rejected: ${rejected}`);
+    return atMs;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.child.kill("SIGKILL");
+    await this.child.status;
+    await Deno.remove(this.dir, { recursive: true });
+  }
+
+  /** The next such line; lines before it are passed over. */
+  async #next(isIt: (line: Line) => boolean): Promise<Line> {
+    const end = Date.now() + PATIENCE_MS;
+    for (;;) {
+      const at = this.#lines.findIndex(isIt);
+      if (at >= 0) return this.#lines.splice(0, at + 1).at(-1)!;
+      if (Date.now() > end) throw new Error("istiod says nothing of that");
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+        setTimeout(resolve, 1_000);
+      });
+    }
+  }
+
+  async #read(): Promise<void> {
+    let rest = "";
+    for await (const text of this.child.stdout.pipeThrough(new TextDecoderStream())) {
+      const parts = (rest + text).split("\n");
+      rest = parts.pop()!;
+      this.#lines.push(...parts.filter((part) => part !== "").map((part) => JSON.parse(part)));
+      this.#wake();
+    }
+  }
+}

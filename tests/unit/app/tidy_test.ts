@@ -1,0 +1,22 @@
+import { strictEqual } from "node:assert/strict";
+import { FakeClock } from "../../support/fake_clock.ts";
+import { Tidy, TIDY_QUIET_MS, TIDY_RESOURCES_MIN } from "../../../lib/app/tidy.ts";
+
+Deno.test("memory is given back once after a large push, when it is quiet, and never for small ones", async () => {
+  const clock = new FakeClock();
+  let releasedCount = 0;
+  using tidy = new Tidy(clock, () => releasedCount++);
+  for (let update = 0; update < 10; update++) tidy.note(TIDY_RESOURCES_MIN / 20);
+  await clock.advance(10 * TIDY_QUIET_MS);
+  strictEqual(releasedCount, 0);
+  for (let slice = 0; slice < 20; slice++) {
+    tidy.note(TIDY_RESOURCES_MIN / 5);
+    await clock.advance(TIDY_QUIET_MS / 2);
+  }
+  strictEqual(releasedCount, 0, "in the middle of the push");
+  await clock.advance(TIDY_QUIET_MS);
+  strictEqual(releasedCount, 1);
+  tidy.note(TIDY_RESOURCES_MIN / 2);
+  await clock.advance(10 * TIDY_QUIET_MS);
+  strictEqual(releasedCount, 1);
+});
