@@ -3,12 +3,13 @@
  * pays for its imports.
  * @module
  */
+import { parentPort } from "node:worker_threads";
 import { type Channel, channelPort, type ToControl, type ToData } from "#link";
 import { attachMesh } from "#mesh";
 import { startDataSide, type ThreadBoot } from "./data_side.ts";
 import { surviveStrayRejections, textOf } from "./stray_errors.ts";
 
-const parent = globalThis as unknown as Channel;
+const parent = parentPort as unknown as Channel;
 
 parent.onmessage = ({ data }: MessageEvent<ThreadBoot>) => {
   const port = channelPort<ToControl, ToData>(parent);

@@ -2,8 +2,10 @@
  * How a data thread comes to be. Tests bring spawners of their own.
  * @module
  */
-import { channelPort, type Port, type ToControl, type ToData } from "#link";
+import { Worker } from "node:worker_threads";
+import { type Channel, channelPort, type Port, type ToControl, type ToData } from "#link";
 import type { ThreadBoot } from "./data_side.ts";
+import { textOf } from "./stray_errors.ts";
 
 /** A data thread as control holds it. */
 export interface SpawnedThread {
@@ -18,6 +20,12 @@ export interface SpawnedThread {
 
 export type ThreadSpawner = (boot: ThreadBoot) => SpawnedThread;
 
+/**
+ * For young objects of a data thread: most die at once, and the runtime's own 48 MiB are memory that nobody needs
+ * (measured: 16 MB less under load, 10 KB less for each idle connection). Only node's Worker can be told.
+ */
+const YOUNG_MEGABYTES = 3;
+
 /** In the tree it lies beside this file. In a bundle everything is at the top, but the Worker keeps its place below. */
 const ENTRY = new URL(
   import.meta.url.endsWith(".ts") ? "./data_worker.ts" : "./lib/app/data_worker.js",
@@ -27,17 +35,21 @@ const ENTRY = new URL(
 /** A Worker of `entry`. */
 export function workerSpawner(entry = ENTRY): ThreadSpawner {
   return (boot) => {
-    const worker = new Worker(entry, { type: "module", name: `data-${boot.index}` });
+    const worker = new Worker(entry, {
+      name: `data-${boot.index}`,
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MEGABYTES },
+    });
+    const channel: Channel = {
+      postMessage: (message) => worker.postMessage(message),
+      onmessage: null,
+    };
+    worker.on("message", (data) => channel.onmessage?.({ data } as MessageEvent));
     const thread: SpawnedThread = {
-      port: channelPort<ToData, ToControl>(worker),
+      port: channelPort<ToData, ToControl>(channel),
       onDeath: undefined,
-      kill: () => worker.terminate(),
+      kill: () => void worker.terminate(),
     };
-    worker.onerror = (event) => {
-      // Else the process would end with it.
-      event.preventDefault();
-      thread.onDeath?.(event.message);
-    };
+    worker.on("error", (error: unknown) => thread.onDeath?.(textOf(error)));
     worker.postMessage(boot);
     return thread;
   };

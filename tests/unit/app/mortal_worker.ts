@@ -5,7 +5,7 @@ const HANG_MS = 5_000;
 
 const orders = new BroadcastChannel("mortal");
 orders.onmessage = ({ data }: MessageEvent<{ readonly thread: string; readonly how: string }>) => {
-  if (data.thread !== self.name) return;
+  if (data.thread !== (globalThis as { name?: string }).name) return;
   if (data.how === "hang") {
     // This runtime cannot stop a turn that does not end, so this one does.
     const untilMs = performance.now() + HANG_MS;
