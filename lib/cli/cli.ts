@@ -49,6 +49,10 @@ function commands(args: readonly string[], finish: (code: number) => void): Comm
     )
     .option("--mesh <file>", "the mesh to run, as local YAML (see examples/dev.yaml)")
     .option(
+      "--pods [file]",
+      "instead: a whole node in network namespaces, one per workload of the file (see examples/pods.yaml); needs root",
+    )
+    .option(
       "--control-plane-only",
       "nothing but the control plane: xDS, CA, and their faults on demand",
     )

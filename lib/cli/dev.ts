@@ -9,7 +9,17 @@ export async function runDev(typed: DevArguments): Promise<number> {
   const print = (line: string) => printOut(`${line}\n`);
   const complain = (line: string) => printError(`${line}\n`);
   try {
-    const settings = readArguments(typed, examplePath());
+    if (typed.pods !== undefined) {
+      const { runPods } = await import("./dev_pods.ts");
+      const path = typed.pods === true
+        ? shortPath(new URL("../../examples/pods.yaml", import.meta.url))
+        : typed.pods;
+      return await runPods({ path, paint, print, printError: complain });
+    }
+    const settings = readArguments(
+      typed,
+      shortPath(new URL("../../examples/dev.yaml", import.meta.url)),
+    );
     if (settings.isControlPlaneOnly) {
       const { runControlPlane } = await import("./dev_control_plane.ts");
       return await runControlPlane({ settings, print, printError: complain });
@@ -23,8 +33,8 @@ export async function runDev(typed: DevArguments): Promise<number> {
 }
 
 /** As short as it can be said, since people are told to edit it. */
-function examplePath(): string {
-  const path = decodeURIComponent(new URL("../../examples/dev.yaml", import.meta.url).pathname);
+function shortPath(url: URL): string {
+  const path = decodeURIComponent(url.pathname);
   const here = `${Deno.cwd()}/`;
   return path.startsWith(here) ? path.slice(here.length) : path;
 }

@@ -4,6 +4,8 @@ import { SocketAddress } from "#values";
 export interface DevArguments {
   /** A YAML to use instead of the one that comes with us. */
   readonly mesh?: string;
+  /** True where no file is named. */
+  readonly pods?: string | true;
   readonly controlPlaneOnly?: boolean;
   readonly listen: string;
   readonly controlPort: string;

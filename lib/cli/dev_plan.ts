@@ -48,7 +48,7 @@ export function planDev(
   }
   return {
     proxies,
-    demos: mesh.workloads.flatMap(demosOf),
+    demos: mesh.workloads.filter(isOnLoopback).flatMap(demosOf),
     services: mesh.services,
     policies: mesh.policies,
   };
@@ -64,10 +64,14 @@ function loopbackOf(workload: Workload): Ip {
   return ip;
 }
 
-/** One HTTP service per target port; several services on one port share it. */
-function demosOf(workload: Workload): DevDemo[] {
+function isOnLoopback({ workloadIps: [ip] }: Workload): boolean {
+  return ip !== undefined && Ip.isLoopback(ip);
+}
+
+/** One HTTP service per target port, on the first address; several services on one port share it. */
+export function demosOf(workload: Workload): DevDemo[] {
   const ip = workload.workloadIps[0];
-  if (ip === undefined || !Ip.isLoopback(ip)) return [];
+  if (ip === undefined) return [];
   const names = new Map<number, string>();
   for (const [key, ports] of workload.services) {
     for (const port of ports.values()) {

@@ -17,7 +17,8 @@ import {
   type DevProxy,
   planDev,
 } from "./dev_plan.ts";
-import { type RunningProxy, startProxy } from "./dev_proxy.ts";
+import type { RunningProxy } from "./dev_child.ts";
+import { startProxy } from "./dev_proxy.ts";
 
 export interface DevOptions {
   readonly settings: DevSettings;
@@ -73,7 +74,7 @@ class Session {
 
   async #start(): Promise<void> {
     const { print, paint, settings } = this.options;
-    const plan = this.#plan = await loadPlan(meshPathOf(settings));
+    const plan = this.#plan = planDev(await loadMesh(meshPathOf(settings)));
     for (const demo of plan.demos) await this.#startDemo(demo);
     const host = await this.#startControlPlane();
     for (const proxy of plan.proxies) await this.#startProxy(proxy, host);
@@ -100,7 +101,7 @@ class Session {
     );
     if (!this.#ending) {
       const words = proxy.lastWords();
-      this.options.printError(`dev: the proxy of "${proxy.name}" ended by itself\n${words}`);
+      this.options.printError(`dev: ${proxy.name} ended by itself\n${words}`);
     }
     return 1;
   }
@@ -228,7 +229,7 @@ function meshPathOf({ source }: DevSettings): string {
 }
 
 /** Throws an Error with every problem of the YAML, one line each. */
-async function loadPlan(path: string): Promise<DevPlan> {
+export async function loadMesh(path: string): Promise<LocalMesh> {
   const { formatProblem, loadLocal } = await import("#xds");
   let text: string;
   try {
@@ -237,7 +238,7 @@ async function loadPlan(path: string): Promise<DevPlan> {
     throw new Error(`cannot read ${path}: ${messageOf(error)}`);
   }
   const loaded = loadLocal(text, path);
-  if ("mesh" in loaded) return planDev(loaded.mesh);
+  if ("mesh" in loaded) return loaded.mesh;
   throw new Error(loaded.problems.map(formatProblem).join("\n"));
 }
 

@@ -3,7 +3,7 @@
  * wire, and every pod has its own address, whoever asks (the model of Kubernetes).
  *
  * Node `n` of a network `10.77` / `fd77` is 10.77.0.n on the wire, and its pods are in 10.77.n.0/24 and fd77:0:0:n::/64,
- * where .1 is the bridge.
+ * where .1 is the bridge. What serves all nodes, such as a control plane, has a place on the wire itself: 10.77.0.253.
  * @module
  */
 import { Ip } from "#values";
@@ -65,7 +65,14 @@ export class NodeNetwork {
   async build(): Promise<void> {
     const { nodes, uplink, ip4, ip6 } = this.options;
     const wire = this.namespaceOf("wire");
-    await this.#create(wire, "link add wire type bridge\nlink set dev wire up");
+    await this.#create(
+      wire,
+      `link set dev lo up
+       link add wire ${bridgeMac(0)} type bridge
+       link set dev wire up
+       addr add ${ip4}.0.253/24 dev wire
+       ${routesToPods(nodes, ip4)}`,
+    );
     for (const node of nodes) await this.#buildNode(node, wire);
     if (!uplink) return;
     // The names of our own namespace are the machine's: one that says what it is.
@@ -180,7 +187,7 @@ export class NodeNetwork {
         `ip -n ${name} -batch -`,
         `link set dev lo up
          link set dev wire0 up
-         link add pods type bridge
+         link add pods ${bridgeMac(number)} type bridge
          link set dev pods up
          addr add ${ip4}.0.${number}/24 dev wire0
          addr add ${ip6}::${hex(number)}/64 dev wire0 nodad
@@ -228,6 +235,10 @@ export class NodeNetwork {
   }
 }
 
+function routesToPods(nodes: readonly string[], ip4: string): string {
+  return nodes.map((_, at) => `route add ${ip4}.${at + 1}.0/24 via ${ip4}.0.${at + 1}`).join("\n");
+}
+
 const FORWARD = `echo 1 > /proc/sys/net/ipv4/ip_forward
 echo 1 > /proc/sys/net/ipv6/conf/all/forwarding`;
 const DISABLE_IPV6 = `echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6
@@ -263,5 +274,9 @@ function macOf(ips: readonly Ip[]): string {
   const bytes = Array.from(Ip.toBytes(first).slice(-4), (byte) => hex(byte).padStart(2, "0"));
   return `address 02:7a:${bytes.join(":")}`;
 }
+
+/** Without one of its own, a bridge takes that of a port, and another one whenever pods come and go. */
+const bridgeMac = (number: number): string =>
+  `address 02:7b:00:00:00:${hex(number).padStart(2, "0")}`;
 
 const hex = (value: number): string => value.toString(16);

@@ -19,7 +19,7 @@ const thread = crypto.randomUUID().slice(0, 4);
 let count = 0;
 
 /** The path of a program in support/apps. */
-const appPath = (name: string) => new URL(`./apps/${name}`, import.meta.url).pathname;
+export const appPath = (name: string) => new URL(`./apps/${name}`, import.meta.url).pathname;
 
 /** Nodes with their agents; everything ends with it. */
 export class Nodes implements AsyncDisposable {
