@@ -13,7 +13,7 @@ export const MAIN = "main.js";
 /** Entry points beside main.ts: what a Worker starts from is found by a URL at run time, so that no import leads there. */
 const WORKERS: readonly string[] = ["lib/app/data_worker.ts"];
 /** What is read as files; by the same relative paths as in the tree. */
-const DATA: readonly string[] = ["examples/dev.yaml", "LICENSE"];
+const DATA: readonly string[] = ["examples/dev.yaml", "examples/pods.yaml", "LICENSE"];
 
 /** Thrown with what the tool said that failed. */
 export class PackagingError extends Error {

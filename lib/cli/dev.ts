@@ -1,5 +1,6 @@
 import { type DevArguments, readArguments } from "./dev_arguments.ts";
 import { painter } from "./dev_lines.ts";
+import { exampleFile } from "./own_program.ts";
 import { printError, printOut } from "./print.ts";
 
 /** `ztunnel dev`: returns the exit code when Ctrl-C, SIGTERM or a failure has ended it. */
@@ -11,15 +12,12 @@ export async function runDev(typed: DevArguments): Promise<number> {
   try {
     if (typed.pods !== undefined) {
       const { runPods } = await import("./dev_pods.ts");
-      const path = typed.pods === true
-        ? shortPath(new URL("../../examples/pods.yaml", import.meta.url))
-        : typed.pods;
+      await using example = await exampleFile("pods.yaml");
+      const path = typed.pods === true ? example.path : typed.pods;
       return await runPods({ path, paint, print, printError: complain });
     }
-    const settings = readArguments(
-      typed,
-      shortPath(new URL("../../examples/dev.yaml", import.meta.url)),
-    );
+    await using example = await exampleFile("dev.yaml");
+    const settings = readArguments(typed, example.path);
     if (settings.isControlPlaneOnly) {
       const { runControlPlane } = await import("./dev_control_plane.ts");
       return await runControlPlane({ settings, print, printError: complain });
@@ -30,11 +28,4 @@ export async function runDev(typed: DevArguments): Promise<number> {
     complain(paint("red", `dev: ${error instanceof Error ? error.message : String(error)}`));
     return 1;
   }
-}
-
-/** As short as it can be said, since people are told to edit it. */
-function shortPath(url: URL): string {
-  const path = decodeURIComponent(url.pathname);
-  const here = `${Deno.cwd()}/`;
-  return path.startsWith(here) ? path.slice(here.length) : path;
 }

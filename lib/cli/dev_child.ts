@@ -3,6 +3,7 @@
  * @module
  */
 import type { Clock } from "#system";
+import { ownCommand } from "./own_program.ts";
 import { parseLine, type ProxyLine } from "./dev_lines.ts";
 
 /** How long a proxy may take to be ready, and to end after it was told to. */
@@ -38,15 +39,7 @@ export interface ChildOptions {
 /** Starts `ztunnel proxy` with this environment and hardly anything of ours. */
 export function startChild(options: ChildOptions): RunningProxy {
   const { name, within = [], env, clock, onLine } = options;
-  const [program, ...args] = [
-    ...within,
-    Deno.execPath(),
-    "run",
-    "--allow-all",
-    "--quiet",
-    new URL("../../main.ts", import.meta.url).href,
-    "proxy",
-  ];
+  const [program, ...args] = [...within, ...ownCommand(), "proxy"];
   const child = new Deno.Command(program!, {
     args,
     clearEnv: true,

@@ -1,7 +1,8 @@
 /** `deno task compile` on a machine that reaches only npm: the file that carries its runtime and unpacks itself. */
-import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
 import { RUN_FLAGS } from "../../tools/single_file.ts";
 import { testAsRoot } from "../support/needs.ts";
+import { until } from "../support/netns.ts";
 import { smokeOffline } from "./smoke.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -97,6 +98,42 @@ Deno.test("arguments, exit codes and signals are the program's own", async () =>
   const found = await sh("ztunnel version", { ...env, PATH: `${place}:/usr/bin:/bin` });
   strictEqual(found.code, 0, found.said);
 });
+
+testAsRoot(
+  "its dev is the laptop mesh too, with a mesh to edit",
+  ["unshare", "nsenter"],
+  async () => {
+    const place = await alone();
+    // A loopback of its own: the addresses of the example are another test's too.
+    const child = new Deno.Command("unshare", {
+      args: ["--net", "sh", "-c", `/sbin/ip link set lo up && exec ${place}/ztunnel dev`],
+      clearEnv: true,
+      env: { ZTUNNEL_UNPACK_DIR: `${place}/unpacked`, TMPDIR: place },
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    let said = "";
+    const reading = (async () => {
+      for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) said += text;
+    })();
+    const complaints = new Response(child.stderr).text();
+    await until("it serves", () => said.includes("Ctrl-C ends everything"), () => said, 60_000);
+    const edited = /Edit (\S+dev\.yaml) while this runs/.exec(said)?.[1] ?? "";
+    ok(edited.startsWith(place), said);
+    await Deno.stat(edited);
+    const answer = await sh(
+      `nsenter --net --target ${child.pid} curl -sS --max-time 20 --socks5-hostname 127.0.1.1:15080 ` +
+        "http://hello.demo.svc.cluster.local/",
+    );
+    strictEqual(answer.code, 0, answer.said + said);
+    child.kill("SIGTERM");
+    strictEqual((await child.status).code, 0, said);
+    await reading;
+    strictEqual(await complaints, "");
+    await rejects(Deno.stat(edited), "the copy is gone");
+  },
+);
 
 Deno.test("two starts at once unpack once and both run", async () => {
   const place = await alone();
@@ -209,7 +246,7 @@ Deno.test("deno compile embeds the bundle and nothing else", async () => {
   const said = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
   strictEqual(code, 0, said);
   const listed = said.slice(said.indexOf("Embedded Files"), said.indexOf("Files:"));
-  for (const part of ["main.js", "chunk-", "examples", "LICENSE"]) {
+  for (const part of ["main.js", "chunk-", "examples", "lib", "LICENSE"]) {
     ok(listed.includes(part), `${part} is not in\n${listed}`);
   }
   ok(!/node_modules|\.ts\b|deno\.json/.test(listed), listed);
