@@ -1,7 +1,7 @@
 /**
  * What a large mesh costs the real program: a proxy in a process of its own follows an istiod in another one, over real
  * gRPC, while it carries 1,000 requests a second.
- * Run: deno run -A bench/mesh.ts [--workloads 100000] [--rounds 10] [--env NAME=VALUE]... [--write]
+ * Run: deno run -A bench/mesh.ts [--workloads 100000] [--rounds 10] [--rate 1000] [--env NAME=VALUE]... [--write]
  * @module
  */
 import { parseArgs } from "node:util";
@@ -14,6 +14,7 @@ const { values: options } = parseArgs({
   options: {
     workloads: { type: "string", default: "100000" },
     rounds: { type: "string", default: "10" },
+    rate: { type: "string", default: "1000" },
     settle: { type: "string", default: "25" },
     env: { type: "string", multiple: true, default: [] },
     write: { type: "boolean", default: false },
@@ -31,10 +32,10 @@ function show(what: string, value: string): void {
 const ms = (value: number) => `${value.toFixed(value < 10 ? 1 : 0)} ms`;
 const mb = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`;
 
-function showPace(what: string, { count, p50, p99, p999, longest }: Pace): void {
+function showPace(what: string, { count, failed, p50, p99, p999, longest }: Pace): void {
   show(
     what,
-    `${count} requests: p50 ${p50.toFixed(2)}, p99 ${p99.toFixed(2)}, p99.9 ${
+    `${count} requests, ${failed} failed: p50 ${p50.toFixed(2)}, p99 ${p99.toFixed(2)}, p99.9 ${
       p999.toFixed(1)
     }, longest ${longest.toFixed(1)} ms`,
   );
@@ -52,9 +53,9 @@ const env = Object.fromEntries(options.env.map((text) => text.split("=", 2) as [
   await small.acknowledged("full");
   await proxy.ready();
   show("RSS with a mesh of 10 workloads", mb(proxy.rssBytes()));
-  await using traffic = await Traffic.start();
+  await using traffic = await Traffic.start(Number(options.rate));
   await traffic.during(8_000);
-  showPace("1,000 requests/s, no push", traffic.pace());
+  showPace(`${options.rate} requests/s, no push`, traffic.pace());
 }
 
 await using proxy = await MeshProxy.start(istiod.port, root.pem, env);
@@ -76,7 +77,7 @@ await proxy.idle(Number(options.settle) * 1_000);
 show(`RSS ${options.settle} s later`, mb(proxy.rssBytes()));
 show("RSS at its peak (VmHWM)", mb(proxy.peakBytes()));
 
-const traffic = await Traffic.start();
+const traffic = await Traffic.start(Number(options.rate));
 await traffic.during(3_000);
 traffic.pace();
 
@@ -100,12 +101,12 @@ await push("1 update", "update 1", "update-1");
 await push("1,000 updates", "update 1000", "update-1000");
 traffic.pace();
 await push("everything again, unchanged or back", "add", "full");
-showPace("1,000 requests/s during a full push", traffic.pace());
+showPace(`${options.rate} requests/s during a full push`, traffic.pace());
 for (let round = 1; round <= Number(options.rounds); round++) {
   await push(`round ${round}: all removed`, "remove", "removal");
   await push(`round ${round}: all added`, "add", "full");
 }
-showPace("1,000 requests/s during the rounds", traffic.pace());
+showPace(`${options.rate} requests/s during the rounds`, traffic.pace());
 await traffic[Symbol.asyncDispose]();
 await proxy.idle(Number(options.settle) * 1_000);
 show(`RSS ${options.settle} s after the last round`, mb(proxy.rssBytes()));

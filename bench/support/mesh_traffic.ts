@@ -14,9 +14,13 @@ const KEPT_COUNT = 16;
 const FRESH_EACH = 10;
 const REQUEST_BYTES = 100;
 const TICK_MS = 5;
+/** Requests under way; above it those that are due count as failed, so that a stall is not made worse by us. */
+const PENDING_MAX = 200;
 
 export interface Pace {
   readonly count: number;
+  /** Connections that were refused or reset, as with an overrun accept queue. */
+  readonly failed: number;
   /** Milliseconds. */
   readonly p50: number;
   readonly p99: number;
@@ -32,22 +36,28 @@ export class Traffic implements AsyncDisposable {
   readonly #pending = new Set<Promise<void>>();
   #timesMs: number[] = [];
   #sent = 0;
+  #failed = 0;
   #startMs = performance.now();
 
-  private constructor(server: Deno.TcpListener, kept: Deno.TcpConn[]) {
+  private constructor(
+    server: Deno.TcpListener,
+    kept: Deno.TcpConn[],
+    private readonly rate: number,
+  ) {
     this.#server = server;
     this.#kept = kept;
     this.#free = [...kept];
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
   }
 
-  static async start(): Promise<Traffic> {
+  /** `rate`: requests a second. */
+  static async start(rate = REQUESTS_PER_SECOND): Promise<Traffic> {
     const server = Deno.listen({ hostname: SERVER_IP, port: SERVER_PORT });
     void echo(server);
     const kept = await Promise.all(
       Array.from({ length: KEPT_COUNT }, () => socksConnect(PROXY_IP, SERVER_IP, SERVER_PORT)),
     );
-    return new Traffic(server, kept);
+    return new Traffic(server, kept, rate);
   }
 
   during(timeMs: number): Promise<void> {
@@ -62,6 +72,7 @@ export class Traffic implements AsyncDisposable {
       times[Math.min(times.length - 1, Math.floor(times.length * share))] ?? 0;
     return {
       count: times.length,
+      failed: this.#failed,
       p50: at(0.5),
       p99: at(0.99),
       p999: at(0.999),
@@ -77,11 +88,17 @@ export class Traffic implements AsyncDisposable {
   }
 
   #tick(): void {
-    const due = Math.floor((performance.now() - this.#startMs) * REQUESTS_PER_SECOND / 1_000);
+    const due = Math.floor((performance.now() - this.#startMs) * this.rate / 1_000);
     while (this.#sent < due) {
       // When it should have left: a client that waits its turn must not hide a stall.
-      const dueMs = this.#startMs + this.#sent * 1_000 / REQUESTS_PER_SECOND;
-      const asking = this.#ask(this.#sent++ % FRESH_EACH === 0, dueMs);
+      const dueMs = this.#startMs + this.#sent * 1_000 / this.rate;
+      if (this.#pending.size >= PENDING_MAX) {
+        this.#sent++;
+        this.#failed++;
+        continue;
+      }
+      const asking = this.#ask(this.#sent++ % FRESH_EACH === 0, dueMs)
+        .catch(() => void this.#failed++);
       this.#pending.add(asking);
       void asking.finally(() => this.#pending.delete(asking));
     }
@@ -90,11 +107,14 @@ export class Traffic implements AsyncDisposable {
   async #ask(isFresh: boolean, dueMs: number): Promise<void> {
     const kept = isFresh ? undefined : this.#free.pop();
     const connection = kept ?? await socksConnect(PROXY_IP, SERVER_IP, SERVER_PORT);
-    await connection.write(new Uint8Array(REQUEST_BYTES));
-    await readExactly(connection, REQUEST_BYTES);
-    this.#timesMs.push(performance.now() - dueMs);
-    if (kept !== undefined) this.#free.push(kept);
-    else connection.close();
+    try {
+      await connection.write(new Uint8Array(REQUEST_BYTES));
+      await readExactly(connection, REQUEST_BYTES);
+      this.#timesMs.push(performance.now() - dueMs);
+      if (kept !== undefined) this.#free.push(kept);
+    } finally {
+      if (kept === undefined) connection.close();
+    }
   }
 }
 

@@ -23,7 +23,7 @@ const RESOURCES_PER_COMMIT = 64;
 
 /**
  * Writes a response into the mesh while it arrives, upserts first and in order (behaviour.md 3.4), slice by slice.
- * Addresses are seen slice by slice too, and removals with the last one; the policies of a response are one commit,
+ * Addresses are seen slice by slice too, and removals after them; the policies of a response are one commit,
  * because half of them could allow what the whole forbids. False if it was stopped.
  *
  * Rejects with what the response rejects with. What came of addresses before that is kept and known by its version: each
@@ -61,7 +61,7 @@ class Work {
 
   async takeAll(): Promise<boolean> {
     const { response, push } = this;
-    const { writer, clock, stop } = this.options;
+    const { stop } = this.options;
     for (;;) {
       const resource = response.take();
       if (resource === undefined) {
@@ -71,21 +71,35 @@ class Work {
         continue;
       }
       this.#write(resource);
-      if (++this.#takenCount % RESOURCES_PER_LOOK !== 0) continue;
-      if (clock.monotonicMs() < this.#sliceEndMs) continue;
-      this.#endSlice();
-      await clock.sleep(0, stop);
-      if (stop.aborted) return false;
-      this.#sliceEndMs = clock.monotonicMs() + SLICE_MS;
+      if (this.#isSliceOver() && !await this.#rest()) return false;
     }
     for (const name of push.removals()) {
-      const isGone = push.type === "address"
-        ? writer.removeAddress(name)
-        : writer.removePolicy(name);
-      if (isGone) this.#writtenCount++;
+      this.#remove(name);
+      if (this.#isSliceOver() && !await this.#rest()) return false;
     }
     this.#commit();
     return true;
+  }
+
+  #isSliceOver(): boolean {
+    if (++this.#takenCount % RESOURCES_PER_LOOK !== 0) return false;
+    return this.options.clock.monotonicMs() >= this.#sliceEndMs;
+  }
+
+  /** Lets others have their turn; false if we were stopped meanwhile. */
+  async #rest(): Promise<boolean> {
+    const { clock, stop } = this.options;
+    this.#endSlice();
+    await clock.sleep(0, stop);
+    this.#sliceEndMs = clock.monotonicMs() + SLICE_MS;
+    return !stop.aborted;
+  }
+
+  #remove(name: string): void {
+    const { writer } = this.options;
+    if (this.push.type !== "address") {
+      if (writer.removePolicy(name)) this.#writtenCount++;
+    } else if (writer.removeAddress(name)) this.#wrote();
   }
 
   /** The response will not be whole. */
@@ -104,7 +118,12 @@ class Work {
       : writer.upsertAuthorizationBytes(change.name, change.bytes);
     if (rejected !== undefined) return push.reject(resource, rejected);
     push.accept(resource);
-    if (++this.#writtenCount < RESOURCES_PER_COMMIT || push.type !== "address") return;
+    this.#wrote();
+  }
+
+  #wrote(): void {
+    this.#writtenCount++;
+    if (this.push.type !== "address" || this.#writtenCount < RESOURCES_PER_COMMIT) return;
     this.#commitQuietly();
   }
 
