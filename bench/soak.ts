@@ -3,10 +3,11 @@
  * @module
  */
 import { parseArgs } from "node:util";
+import { churn } from "./soak/churn.ts";
 import { mixed } from "./soak/mixed.ts";
 import { type Scenario, soak } from "./support/soak.ts";
 
-const SCENARIOS: readonly Scenario[] = [mixed];
+const SCENARIOS: readonly Scenario[] = [mixed, churn];
 const SECONDS = 600;
 const USAGE = `deno task soak [--seconds=${SECONDS}] [--scenario=${
   SCENARIOS.map(({ name }) => name).join("|")
