@@ -187,8 +187,8 @@ export class Push {
   readonly #subscription: Subscription | undefined;
   readonly #demands: Demands;
   /** Refused by what they say, and for being unreadable; in this order they are told. */
-  readonly #refused: string[] = [];
-  readonly #unreadable: string[] = [];
+  readonly #refused = new Refusals();
+  readonly #unreadable = new Refusals();
   readonly #answered: string[] = [];
   readonly #accepted: (readonly [string, string])[] = [];
   /** What it does not name is gone. */
@@ -218,7 +218,7 @@ export class Push {
     if (this.#subscription === undefined) return undefined;
     if (this.#isSnapshot) this.#subscription.versions.see(name);
     if (malformed === undefined && payload !== undefined) return { name, bytes: payload };
-    this.#unreadable.push(
+    this.#unreadable.add(
       `${name}: ${malformed === undefined ? "no payload" : `decode: ${malformed}`}`,
     );
     return undefined;
@@ -237,33 +237,34 @@ export class Push {
 
   /** The mesh cannot use it; a version that it has of an earlier response stays. */
   reject({ name }: WireResource, reason: string): void {
-    if (reason.startsWith(MALFORMED)) this.#unreadable.push(`${name}: decode: ${reason}`);
-    else this.#refused.push(`${name}: ${reason}`);
+    if (reason.startsWith(MALFORMED)) this.#unreadable.add(`${name}: decode: ${reason}`);
+    else this.#refused.add(`${name}: ${reason}`);
   }
 
-  /** What goes, after all resources were taken: names, in their order. */
-  removals(): readonly string[] {
+  /** What goes, after all resources were taken: names, in their order, each forgotten as it is given. */
+  *removals(): Generator<string> {
     const { removed } = this.#response;
     const subscription = this.#subscription;
-    if (subscription === undefined) return [];
+    if (subscription === undefined) return;
     subscription.isSnapshotDue = false;
     for (const name of removed) this.#answer(name);
     this.committed();
-    const names = this.#isSnapshot ? [...removed, ...subscription.versions.unseen()] : removed;
-    for (const name of names) subscription.versions.delete(name);
-    return names;
+    for (const name of concat(removed, this.#isSnapshot ? subscription.versions.unseen() : [])) {
+      subscription.versions.delete(name);
+      yield name;
+    }
   }
 
   /** After the mesh has changed: the answer to istiod, and whose waiting has an end. */
   finish(now: Moment): PushOutcome {
     const { typeUrl, nonce } = this.#response;
-    const rejected = [...this.#refused, ...this.#unreadable];
-    const message = nackMessage(rejected);
+    const rejectedCount = this.#refused.count + this.#unreadable.count;
+    const message = nackMessage([...this.#refused.told, ...this.#unreadable.told], rejectedCount);
     if (this.#subscription !== undefined) {
       const { record } = this.#subscription;
       record.messagesReceived++;
       record.resourcesReceived += this.#resourcesCount;
-      record.resourcesRejected += rejected.length;
+      record.resourcesRejected += rejectedCount;
       record.bytesReceived += this.#bytesCount;
       if (message === undefined) {
         this.#subscription.wasAcked = true;
@@ -280,7 +281,7 @@ export class Push {
         ...(message !== undefined && { errorDetail: { code: 0, message } }),
       }),
       rejection: message,
-      rejectedCount: rejected.length,
+      rejectedCount,
       answered: this.#answered,
       resourcesCount: this.#resourcesCount,
       bytesCount: this.#bytesCount,
@@ -326,17 +327,31 @@ function request(
   return create(DeltaDiscoveryRequestSchema, { typeUrl: TYPE_URLS[type], ...fields });
 }
 
+/** All of them are counted, and as many kept as a message has room for: a response may have a hundred million. */
+class Refusals {
+  count = 0;
+  readonly told: string[] = [];
+  #charsCount = 0;
+
+  add(text: string): void {
+    this.count++;
+    if (this.#charsCount > NACK_CHARS_MAX) return;
+    this.told.push(text.slice(0, NACK_CHARS_MAX));
+    this.#charsCount += text.length + SEPARATOR.length;
+  }
+}
+
 /** `name: reason` of each, joined with `; `, as far as there is room. */
-function nackMessage(rejected: readonly string[]): string | undefined {
-  if (rejected.length === 0) return undefined;
+function nackMessage(reasons: readonly string[], rejectedCount: number): string | undefined {
+  if (rejectedCount === 0) return undefined;
   const told: string[] = [];
   let charsCount = 0;
-  for (const each of rejected) {
-    charsCount += each.length + SEPARATOR.length;
+  for (const reason of reasons) {
+    charsCount += reason.length + SEPARATOR.length;
     if (told.length > 0 && charsCount > NACK_CHARS_MAX) break;
-    told.push(each.slice(0, NACK_CHARS_MAX));
+    told.push(reason);
   }
-  const untold = rejected.length - told.length;
+  const untold = rejectedCount - told.length;
   return told.join(SEPARATOR) + (untold > 0 ? `; and ${untold} more` : "");
 }
 

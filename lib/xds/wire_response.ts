@@ -37,6 +37,8 @@ export const RESPONSE_LIMITS = {
   resourceBytesMax: 4 << 20,
   /** A name, a version, a nonce. Kubernetes' own names end at 253 characters. */
   textBytesMax: 64 << 10,
+  /** Names of what is gone, which all wait for the end: ten of the largest meshes, some 100 MB. */
+  removedMax: 1_000_000,
 } as const;
 
 /** What waits to be read, at first; grows to the largest resource, or to what is staged. */
@@ -224,8 +226,12 @@ export class ResponseReader implements WireResponse {
 
   #say(field: number, text: string): undefined {
     if (field === RESPONSE.nonce) this.#nonce = text;
-    else if (field === RESPONSE.removed) this.#removed.push(text);
-    else {
+    else if (field === RESPONSE.removed) {
+      if (this.#removed.length >= RESPONSE_LIMITS.removedMax) {
+        throw new Error(`more than ${RESPONSE_LIMITS.removedMax} removed resources`);
+      }
+      this.#removed.push(text);
+    } else {
       this.#typeUrl = text;
       if (this.#believed !== "" && this.#believed !== text) {
         throw new Error(`the response is of type ${text}, its resources of ${this.#believed}`);

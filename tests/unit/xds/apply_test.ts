@@ -1,7 +1,7 @@
 /** Responses that break in the middle: what came is kept where it is whole, and nothing is claimed that is not there. */
-import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { createMesh } from "#mesh";
-import { realClock } from "#system";
+import { type Clock, realClock } from "#system";
 import { apply } from "../../../lib/xds/apply.ts";
 import { KNOWN_TYPES, type Push, Session } from "../../../lib/xds/session.ts";
 import { type Pieces, ResponseReader } from "../../../lib/xds/wire_response.ts";
@@ -118,4 +118,38 @@ Deno.test("an aborted watch commits nothing more", async () => {
     onCommit: () => commits.push(true),
   });
   deepStrictEqual([done, commits, mesh.view.workloads().length], [false, [], 0]);
+});
+
+Deno.test("3.6 what goes, goes in slices, between which others have their turn", async () => {
+  const { session, mesh, say, stop } = talk();
+  session.open();
+  const names = Array.from({ length: 2_000 }, (_, i) => `w${i}`);
+  await say("address", { resources: names.map((name) => workload(name)) });
+  // Time goes by as it is looked at, and whoever has a turn sees how far it is.
+  let nowMs = 0;
+  const seen: number[] = [];
+  const clock: Clock = {
+    ...realClock,
+    monotonicMs: () => nowMs++,
+    sleep: () => Promise.resolve(void seen.push(mesh.view.workloads().length)),
+  };
+  const reader = new ResponseReader(
+    piecesOf(responseBytes("address", { removed: names })),
+    KNOWN_TYPES,
+  );
+  await reader.begin();
+  const push = session.receive(reader);
+  const told: string[][] = [];
+  await apply(reader, push, {
+    writer: mesh.writer,
+    clock,
+    stop: stop.signal,
+    onCommit: ({ touched }) => told.push([...touched]),
+  });
+  push.finish(NOW);
+  ok(seen.length > 10, `${seen.length} turns`);
+  deepStrictEqual(seen, seen.toSorted((a, b) => b - a));
+  ok(seen[0]! > 1_500 && seen.at(-1)! < 500, `${seen}`);
+  deepStrictEqual(told.flat().sort(), names.toSorted());
+  deepStrictEqual([mesh.view.workloads(), session.status()[0]!.resources], [[], 0]);
 });

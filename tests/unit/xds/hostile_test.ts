@@ -1,10 +1,11 @@
 /** Pushes that a broken or hostile control plane could send: refused by name, applied otherwise, bounded always. */
-import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
 import { planOutbound } from "#route";
 import { seededRng } from "#system";
 import { SocketAddress } from "#values";
 import { policy, type ResourceInit, service, workload } from "./messages.ts";
-import { talk } from "./session_support.ts";
+import { NOW, readerOf, talk } from "./session_support.ts";
+import { RESPONSE_LIMITS } from "../../../lib/xds/wire_response.ts";
 
 const LONG = "x".repeat(65_536);
 const ip = (...bytes: number[]) => Uint8Array.from(bytes);
@@ -151,3 +152,33 @@ Deno.test("waypoints that stand before each other in a circle end in a decision,
     strictEqual(plan.kind, "refuse", target);
   }
 });
+
+Deno.test("3.4: resources of two bytes, as many as a message has room for: counted, told in a message of bounded length", async () => {
+  const { session } = talk();
+  session.open();
+  // Field 2, length 0, over and over.
+  const bytes = new Uint8Array(400_000);
+  for (let at = 0; at < bytes.length; at += 2) bytes[at] = 0x12;
+  const reader = readerOf(Uint8Array.from([...typeUrlBytes(), ...bytes]));
+  await reader.begin();
+  const push = session.receive(reader);
+  for (let each = reader.take(); each !== undefined; each = reader.take()) push.take(each);
+  strictEqual([...push.removals()].length, 0);
+  const { rejectedCount, reply } = push.finish(NOW);
+  strictEqual(rejectedCount, 200_000);
+  match(reply.errorDetail!.message, /^: no payload; .*; and \d+ more$/);
+  ok(reply.errorDetail!.message.length < 16_500);
+});
+
+Deno.test("3.4: names of what is gone, more than any mesh has, end the response", async () => {
+  const bytes = new Uint8Array(2 * RESPONSE_LIMITS.removedMax + 2);
+  for (let at = 0; at < bytes.length; at += 2) bytes[at] = 0x32;
+  const reader = readerOf(bytes);
+  await rejects(reader.begin(), /more than 1000000 removed resources/);
+});
+
+/** Field 4. */
+function typeUrlBytes(): Uint8Array {
+  const text = new TextEncoder().encode("type.googleapis.com/istio.workload.Address");
+  return Uint8Array.from([0x22, text.length, ...text]);
+}
