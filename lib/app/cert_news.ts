@@ -32,6 +32,11 @@ export class CertNews {
     });
   }
 
+  /** Nobody needs it any more, so that what was said of it is over too. */
+  forgotten(identity: SpiffeId): void {
+    this.#told.delete(identity);
+  }
+
   #tell(identity: SpiffeId, what: string, fields: Fields): void {
     const news = `${what}: ${fields["error"]}`;
     if (this.#told.get(identity) === news) return this.log.debug?.(what, fields);

@@ -44,6 +44,7 @@ export class Control implements AsyncDisposable {
     private readonly deps: ControlDeps,
     private readonly authority: Authority & Disposable,
     private readonly certs: CertManager,
+    private readonly news: CertNews,
   ) {
     const { localNode } = config;
     this.#tidy = new Tidy(deps.clock, OwnProcess.collectAndRelease);
@@ -74,7 +75,7 @@ export class Control implements AsyncDisposable {
       },
       onRenewalFailed: (bundle, reason) => news.renewalFailed(bundle, reason),
     });
-    const control = new Control(config, deps, authority, certs);
+    const control = new Control(config, deps, authority, certs, news);
     await control.#followCrl(log);
     return control;
   }
@@ -177,6 +178,7 @@ export class Control implements AsyncDisposable {
       want: (identity) => this.certs.fetchAhead(identity),
       forget: (identity) => {
         this.certs.forget(identity);
+        this.news.forgotten(identity);
         this.onTell({ tell: "cert_gone", identity });
       },
     });

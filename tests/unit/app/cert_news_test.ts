@@ -70,3 +70,25 @@ Deno.test("9.7: a CA in trouble is one line for each reason, however often it is
   await clock.advance(HOUR_MS);
   deepStrictEqual(told(), ["info identity certificate issued again"]);
 });
+
+Deno.test("9.6: what was said of an identity is forgotten with it", () => {
+  const lines: string[] = [];
+  const hub = createLogHub({
+    write: (bytes) => lines.push(new TextDecoder().decode(bytes)),
+    nowMs: () => 0,
+    filter: "info",
+    format: "plain",
+  });
+  const news = new CertNews(hub.scope("ztunnel::identity"));
+  const toldCount = () => {
+    hub.flush();
+    return lines.splice(0).length;
+  };
+  news.failed(WEB, "the CA is down");
+  deepStrictEqual(toldCount(), 1);
+  news.failed(WEB, "the CA is down");
+  deepStrictEqual(toldCount(), 0);
+  news.forgotten(WEB);
+  news.failed(WEB, "the CA is down");
+  deepStrictEqual(toldCount(), 1, "of a pod that came back it is news");
+});
