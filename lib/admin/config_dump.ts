@@ -1,6 +1,7 @@
 /** The dump that istioctl and Kiali read (behaviour.md 14.3), written piece by piece. */
 import type { DataReport, FloodRow } from "#link";
 import { MeshDump, type MeshView } from "#mesh";
+import { catalogue } from "./catalogue.ts";
 import { ADMIN_LIMITS } from "./limits.ts";
 
 export interface DumpSources {
@@ -10,17 +11,19 @@ export interface DumpSources {
   /** `{workloads, policies, services}` of the local source, read again. */
   staticConfig(): Promise<unknown>;
   /** Sorted by identity: `{identity, state, certChain, rootCerts}`. */
-  certificates(): readonly unknown[];
+  certificates(): Iterable<unknown>;
   /** Live connections of all data threads, what peers did too often, and in shared mode the pods by uid. */
   report(): Promise<DataReport & { readonly workloadState?: unknown }>;
   version(): Readonly<Record<string, string>>;
   /** How it stands with the control plane; undefined without one. */
   xds(): unknown;
+  /** A dump of so many records is over, whoever ended it: a large one leaves garbage behind. */
+  dumped(recordsCount: number): void;
 }
 
 /**
  * Asks for everything first, so that a failure is still a clean error, then gives the text; `pause` lets the event
- * loop turn between two pieces. A mesh of 100,000 workloads is never one string.
+ * loop turn between two pieces. A mesh of 100,000 workloads is never one string, nor one list of values.
  */
 export async function configDump(
   sources: DumpSources,
@@ -32,10 +35,7 @@ export async function configDump(
     sources.report(),
   ]);
   const xds = sources.xds();
-  const staged = [...mesh.stagedEndpoints()].map(([service, endpoints]) => [
-    service,
-    Object.fromEntries([...endpoints].map(([uid, each]) => [uid, MeshDump.endpoint(each)])),
-  ]);
+  const { services, workloads, staged, recordsCount } = await catalogue(mesh, pause);
   // Sorted by name. Ours: `connections` (in dedicated mode the reference shows none), `floodViolations` and `xds`.
   const parts: readonly Part[] = [
     { name: "certificates", list: sources.certificates(), dump: (each) => each },
@@ -43,19 +43,15 @@ export async function configDump(
     { name: "connections", value: connections },
     { name: "floodViolations", value: byPeer(floods) },
     list("policies", mesh.policies(), MeshDump.policy),
-    list(
-      "services",
-      mesh.services(),
-      (each) => MeshDump.service(each, mesh.endpointsOf(each)),
-    ),
-    { name: "stagedServices", value: Object.fromEntries(staged) },
+    list("services", services, (each) => MeshDump.service(each, mesh.endpointsOf(each))),
+    { name: "stagedServices", value: staged },
     { name: "staticConfig", value: staticConfig },
     { name: "version", value: sources.version() },
     ...(workloadState === undefined ? [] : [{ name: "workloadState", value: workloadState }]),
-    list("workloads", mesh.workloads(), MeshDump.workload),
+    list("workloads", workloads, MeshDump.workload),
     ...(xds === undefined ? [] : [{ name: "xds", value: xds }]),
   ];
-  return inPieces(lines(parts), pause);
+  return inPieces(lines(parts), pause, () => sources.dumped(recordsCount));
 }
 
 /** A peer may have met several data threads; each of them has bounded its own rows. */
@@ -82,11 +78,11 @@ type Part =
   | { readonly name: string; readonly value: unknown }
   | {
     readonly name: string;
-    readonly list: readonly unknown[];
+    readonly list: Iterable<unknown>;
     readonly dump: (item: unknown) => unknown;
   };
 
-function list<T>(name: string, items: readonly T[], dump: (item: T) => unknown): Part {
+function list<T>(name: string, items: Iterable<T>, dump: (item: T) => unknown): Part {
   return { name, list: items, dump: (item) => dump(item as T) };
 }
 
@@ -99,15 +95,11 @@ function* lines(parts: readonly Part[]): Generator<string> {
       yield indented(part.value, "  ");
       continue;
     }
-    if (part.list.length === 0) {
-      yield "[]";
-      continue;
+    let count = 0;
+    for (const item of part.list) {
+      yield `${count++ === 0 ? "[" : ","}\n    ${indented(part.dump(item), "    ")}`;
     }
-    yield "[";
-    for (const [at, item] of part.list.entries()) {
-      yield `${at === 0 ? "" : ","}\n    ${indented(part.dump(item), "    ")}`;
-    }
-    yield "\n  ]";
+    yield count === 0 ? "[]" : "\n  ]";
   }
   yield "\n}\n";
 }
@@ -120,14 +112,19 @@ function indented(value: unknown, indent: string): string {
 async function* inPieces(
   texts: Iterable<string>,
   pause: () => Promise<void>,
+  onEnd: () => void,
 ): AsyncGenerator<string> {
   let piece = "";
-  for (const text of texts) {
-    piece += text;
-    if (piece.length < ADMIN_LIMITS.pieceChars) continue;
+  try {
+    for (const text of texts) {
+      piece += text;
+      if (piece.length < ADMIN_LIMITS.pieceChars) continue;
+      yield piece;
+      piece = "";
+      await pause();
+    }
     yield piece;
-    piece = "";
-    await pause();
+  } finally {
+    onEnd();
   }
-  yield piece;
 }

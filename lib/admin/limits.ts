@@ -27,4 +27,6 @@ export const ADMIN_LIMITS = {
   compressBytesMin: 32,
   /** Text of a dump that is made before the event loop turns; a few milliseconds. */
   pieceChars: 128 * 1024,
+  /** Records that a dump looks at before the event loop turns; 5 us each. */
+  recordsPerTurn: 500,
 } as const;

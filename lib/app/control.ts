@@ -149,8 +149,14 @@ export class Control implements AsyncDisposable {
     else this.deps.scope("ztunnel::state").warn?.(BESIDE_XDS);
   }
 
-  certificates(): unknown[] {
-    return this.certs.states().map(certificateDump);
+  /** So many records were dumped, which leaves as much behind as a push of them. */
+  dumped(recordsCount: number): void {
+    this.#tidy.note(recordsCount);
+  }
+
+  /** By identity, each read when it is asked for: they may be 10,000. */
+  *certificates(): Generator<unknown> {
+    for (const state of this.certs.states()) yield certificateDump(state);
   }
 
   /** How it stands with the control plane, for the dump; undefined without one. */

@@ -77,6 +77,7 @@ function adminSources(config: Config, { hub, control, threads, pods, shutdown }:
     certificates: () => control.certificates(),
     report: () => reportOf(threads, pods),
     xds: () => control.xds(),
+    dumped: (recordsCount: number) => control.dumped(recordsCount),
     quit: () => shutdown.request("/quitquitquit"),
     staticConfig: () => Promise.resolve(staticConfig(control)),
   };

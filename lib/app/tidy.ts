@@ -6,8 +6,8 @@ export const TIDY_RESOURCES_MIN = 5_000;
 export const TIDY_QUIET_MS = 2_000;
 
 /**
- * Gives memory back after a large push. 100,000 workloads leave 100 MB of garbage, and a control side that has nothing to
- * do would not collect it for hours.
+ * Gives memory back after a large push, and after a dump of as much. 100,000 workloads leave 100 MB of garbage, and a
+ * control side that has nothing to do would not collect it for hours.
  */
 export class Tidy implements Disposable {
   #count = 0;
@@ -15,7 +15,7 @@ export class Tidy implements Disposable {
 
   constructor(private readonly clock: Clock, private readonly release: () => void) {}
 
-  /** So many resources came. */
+  /** So many resources came, or went through a dump. */
   note(resourcesCount: number): void {
     this.#count += resourcesCount;
     if (this.#count < TIDY_RESOURCES_MIN) return;

@@ -175,6 +175,20 @@ export class ArenaView implements MeshView {
     );
   }
 
+  *eachWorkload(): Generator<Workload> {
+    for (const id of this.#read(() => this.#all(PART.uid))) {
+      const workload = this.#read(() => this.records.workload(id, false));
+      if (workload !== undefined) yield workload;
+    }
+  }
+
+  *eachService(): Generator<Service> {
+    for (const id of this.#read(() => this.#all(PART.serviceHostname))) {
+      const service = this.#read(() => this.records.service(id, false));
+      if (service !== undefined) yield service;
+    }
+  }
+
   stagedEndpoints(): ReadonlyMap<ServiceKey, ReadonlyMap<string, Endpoint>> {
     return this.#read(() => {
       const staged = new Map<ServiceKey, Map<string, Endpoint>>();

@@ -202,6 +202,12 @@ export interface MeshView {
   workloads(): readonly Workload[];
   services(): readonly Service[];
   policies(): readonly Policy[];
+  /**
+   * The same, one after another in no order, none of them remembered: for whoever goes through a large mesh with pauses.
+   * What comes, goes or changes in one of those may be told twice or not at all.
+   */
+  eachWorkload(): Iterable<Workload>;
+  eachService(): Iterable<Service>;
   /** Endpoints that wait for their service: `namespace/hostname` to uid to endpoint. */
   stagedEndpoints(): ReadonlyMap<ServiceKey, ReadonlyMap<string, Endpoint>>;
 }

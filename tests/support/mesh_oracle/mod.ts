@@ -71,6 +71,8 @@ function viewOf(tables: () => Tables, epoch: () => number): MeshView {
     workloads: () => tables().workloads(),
     services: () => tables().services(),
     policies: () => tables().policies(),
+    eachWorkload: () => tables().eachWorkload(),
+    eachService: () => tables().eachService(),
     stagedEndpoints: () => tables().stagedEndpoints(),
   };
 }

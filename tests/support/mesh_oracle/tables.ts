@@ -184,6 +184,14 @@ export class Tables implements Omit<MeshView, "epoch"> {
     return sortedBy([...this.#policies.byKey.values()], (policy) => policy.key);
   }
 
+  eachWorkload(): Iterable<Workload> {
+    return this.workloads();
+  }
+
+  eachService(): Iterable<Service> {
+    return this.services();
+  }
+
   stagedEndpoints(): ReadonlyMap<ServiceKey, ReadonlyMap<string, Endpoint>> {
     return this.#endpoints.staged((key) => this.#services.has(key));
   }

@@ -3,14 +3,16 @@ import { Buffer } from "node:buffer";
 import { brotliDecompressSync, gunzipSync, zstdDecompressSync } from "node:zlib";
 import { Readiness, startAdminServer, startReadinessServer, startStatsServer } from "#admin";
 import { createLogHub } from "#log";
+import { createMesh } from "#mesh";
+import { configDump } from "../../../lib/admin/config_dump.ts";
 import { Metrics } from "#metrics";
 import { realClock } from "#system";
 import {
   ask,
   bodyOf,
-  EMPTY_MESH,
   HOST,
   manyWorkloads,
+  meshOf,
   on,
   raw,
   sourcesWith,
@@ -235,19 +237,9 @@ Deno.test("admin refuses what another site makes a browser send", async () => {
 });
 
 Deno.test("config_dump is what JSON.stringify with two spaces would write, keys in order", async () => {
-  const mesh = {
-    ...EMPTY_MESH,
-    workloads: () => manyWorkloads(2),
-    stagedEndpoints: () =>
-      new Map([[
-        "ns/host" as const,
-        new Map([["uid", {
-          workloadUid: "uid",
-          ports: new Map([[80, 8080]]),
-          status: "Healthy" as const,
-        }]]),
-      ]]),
-  };
+  const [first, second] = manyWorkloads(2);
+  const services = new Map([["ns/host" as const, new Map([[80, 8080]])]]);
+  const mesh = meshOf([second!, { ...first!, services }]);
   const connections = {
     inbound: [],
     outbound: [{
@@ -298,15 +290,17 @@ Deno.test("config_dump is what JSON.stringify with two spaces would write, keys 
       { ...floods[3], violations: { handshake: 2 } },
     ]);
     deepStrictEqual(dump.stagedServices, {
-      "ns/host": { uid: { workloadUid: "uid", port: { 80: 8080 }, status: "Healthy" } },
+      "ns/host": {
+        [first!.uid]: { workloadUid: first!.uid, port: { 80: 8080 }, status: "Healthy" },
+      },
     });
-    strictEqual(dump.workloads[1].name, "pod-1");
+    deepStrictEqual(dump.workloads.map(({ name }: { name: string }) => name), ["pod-0", "pod-1"]);
   });
 });
 
 Deno.test("config_dump of 20,000 workloads lets other requests through", async () => {
   const workloads = manyWorkloads(20_000);
-  const sources = sourcesWith({ mesh: { ...EMPTY_MESH, workloads: () => workloads } });
+  const sources = sourcesWith({ mesh: meshOf(workloads) });
   await withServer(startAdminServer({ ...on("admin"), sources }), async (base) => {
     let others = 0;
     let isDone = false;
@@ -316,9 +310,35 @@ Deno.test("config_dump of 20,000 workloads lets other requests through", async (
       await (await fetch(`${base}/`)).text();
       others++;
     }
-    strictEqual((await dumping).workloads.length, 20_000);
+    const uids = (await dumping).workloads.map(({ uid }: { uid: string }) => uid);
+    deepStrictEqual(uids, workloads.map(({ uid }) => uid).sort());
     ok(others > 10, `only ${others} others`);
   });
+});
+
+Deno.test("config_dump of a mesh that changes meanwhile has what is there when its turn comes", async () => {
+  const mesh = createMesh({});
+  const names = Array.from({ length: 3_000 }, (_, at) => `${at}`.padStart(4, "0"));
+  for (const [at, workload] of manyWorkloads(3_000).entries()) {
+    const services = new Map([[`ns/${names[at]!}.ns` as const, new Map([[80, 8080]])]]);
+    mesh.writer.upsertWorkload({ ...workload, uid: names[at]!, services });
+  }
+  mesh.writer.commit();
+  let turns = 0;
+  const sources = sourcesWith({ mesh: mesh.view });
+  const pieces = await configDump(sources, async () => {
+    if (turns++ > 0) return;
+    for (const name of names.slice(1_000)) mesh.writer.removeAddress(name);
+    mesh.writer.commit();
+    await Promise.resolve();
+  });
+  let text = "";
+  for await (const piece of pieces) text += piece;
+  ok(turns > 1, `${turns} turns`);
+  const uids = JSON.parse(text).workloads.map(({ uid }: { uid: string }) => uid);
+  deepStrictEqual(uids, names.slice(0, 1_000));
+  const [recordsCount] = sources.dumps;
+  ok(sources.dumps.length === 1 && recordsCount! >= 1_000 && recordsCount! <= 3_000);
 });
 
 Deno.test("config_dump that cannot be made is a 500 with the reason", async () => {

@@ -73,12 +73,29 @@ export const EMPTY_MESH: MeshView = {
   workloads: () => [],
   services: () => [],
   policies: () => [],
+  eachWorkload: () => [],
+  eachService: () => [],
   stagedEndpoints: () => new Map(),
 };
 
-export function sourcesWith(changes: Partial<AdminSources> = {}): AdminSources & { quits: number } {
+/** A mesh of nothing but these. */
+export function meshOf(workloads: readonly Workload[]): MeshView {
+  const byUid = new Map(workloads.map((workload) => [workload.uid, workload]));
+  return {
+    ...EMPTY_MESH,
+    workload: (uid) => byUid.get(uid),
+    workloads: () => workloads,
+    eachWorkload: () => workloads,
+  };
+}
+
+export function sourcesWith(changes: Partial<AdminSources> = {}): AdminSources & {
+  quits: number;
+  dumps: number[];
+} {
   const sources = {
     quits: 0,
+    dumps: [] as number[],
     configDump: () => ({ proxy: true, localNode: null }),
     mesh: EMPTY_MESH,
     staticConfig: () => Promise.resolve({ workloads: [], policies: [], services: [] }),
@@ -86,6 +103,7 @@ export function sourcesWith(changes: Partial<AdminSources> = {}): AdminSources &
     report: () => Promise.resolve({ connections: { inbound: [], outbound: [] }, floods: [] }),
     version: () => ({ version: "1" }),
     xds: () => undefined,
+    dumped: (recordsCount: number) => void sources.dumps.push(recordsCount),
     logHub: createLogHub({ write: () => {}, nowMs: () => 0, filter: "", format: "plain" }),
     quit: () => void sources.quits++,
     ...changes,

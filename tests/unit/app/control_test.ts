@@ -56,7 +56,7 @@ async function controlOf(
 }
 
 const states = (control: Control) =>
-  (control.certificates() as { readonly identity: string; readonly state: string }[])
+  ([...control.certificates()] as { readonly identity: string; readonly state: string }[])
     .map(({ identity, state }) => `${identity.split("/").at(-1)} ${state}`);
 
 test("9.6, 9.1, 9.9: a node's workloads get certificates by name before anybody asks, and lose them with their last user", async () => {

@@ -98,6 +98,10 @@ function told(view: MeshView): unknown {
     workloads,
     services: view.services(),
     policies: view.policies(),
+    each: [
+      Array.from(view.eachWorkload(), ({ uid }) => uid).sort(),
+      Array.from(view.eachService(), (each) => `${each.namespace}/${each.hostname}`).sort(),
+    ],
     applied: workloads.map((each) => view.policiesFor(each).map(({ key }) => key)),
     missing: workloads.map((each) => view.missingPoliciesOf(each)),
     byUid: UIDS.map((uid) => view.workload(uid)),
