@@ -7,7 +7,7 @@ import { instanceOptions } from "./settings.ts";
 import { type SlotDeps, ThreadSlot } from "./thread_slot.ts";
 
 export interface DataThreadsDeps
-  extends Omit<SlotDeps, "instances" | "isStarted" | "onDeath" | "isReplaced"> {
+  extends Omit<SlotDeps, "instances" | "isStarted" | "onDeath" | "onStuck" | "isReplaced"> {
   /** Told of each pod whose proxy runs, and of its end. */
   readonly pods: {
     podOpened(pod: WorkloadInfo): void;
@@ -22,7 +22,7 @@ export interface OpenInstance {
   close(deadlineMs: number): Promise<void>;
 }
 
-/** More threads have died than can be an accident. */
+/** More threads have died than can be an accident, or one neither lives nor dies. */
 export class ThreadsLost extends Error {
   override readonly name = "ThreadsLost";
 }
@@ -30,7 +30,7 @@ export class ThreadsLost extends Error {
 /** All data threads, as control sees them: one to talk to, whoever of them has died lately. */
 export class DataThreads implements AsyncDisposable {
   readonly count: number;
-  /** Rejects with a ThreadsLost when threads die faster than they can be replaced; never resolves. */
+  /** Rejects with a ThreadsLost when threads die faster than they can be replaced, or one hangs; never resolves. */
   readonly lost: Promise<never>;
   readonly #slots: readonly ThreadSlot[];
   readonly #instances = new Map<number, Opened>();
@@ -51,6 +51,7 @@ export class DataThreads implements AsyncDisposable {
       instances: this.#instances,
       isStarted: () => this.#started,
       onDeath: (reason) => this.#onDeath(reason),
+      onStuck: (reason) => this.#lost.reject(new ThreadsLost(reason)),
       // Whoever is leaving needs no successor.
       isReplaced: () => !this.#isDraining && this.#deathsMs.length < THREAD_LIMITS.deathsMax,
     };

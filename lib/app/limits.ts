@@ -1,3 +1,5 @@
+import type { WatchLimits } from "./thread_watch.ts";
+
 /** Bounds of the data threads' keeping. */
 export const THREAD_LIMITS = {
   /** A thread that does not tell of its connections in this time is left out of the dump. */
@@ -18,3 +20,13 @@ export const THREAD_LIMITS = {
   goneCheckMs: 20,
   goneMaxMs: 5_000,
 } as const;
+
+/**
+ * A thread in a turn without an end keeps its connections and its share of new ones, and cannot be ended: after a while
+ * only a new process helps.
+ */
+export const WATCH_LIMITS: WatchLimits = {
+  askMs: 2_000,
+  tellAfterMs: 10_000,
+  loseAfterMs: 60_000,
+};

@@ -6,9 +6,10 @@ import type { Mesh, MeshHandles } from "#mesh";
 import { type Metrics, newCells, type ThreadCells } from "#metrics";
 import { ListenError } from "#stream";
 import { Backoff, type Clock, type Rng } from "#system";
-import { THREAD_LIMITS } from "./limits.ts";
+import { THREAD_LIMITS, WATCH_LIMITS } from "./limits.ts";
 import type { Opened } from "./opened.ts";
 import type { SpawnedThread, ThreadSpawner } from "./spawn.ts";
+import { ThreadWatch, type WatchLimits } from "./thread_watch.ts";
 
 /** What a data thread wants of the control side. */
 export type Wish = Extract<ToControl, { readonly tell: "want_cert" | "want_address" }>;
@@ -31,6 +32,10 @@ export interface SlotDeps {
   readonly instances: ReadonlyMap<number, Opened>;
   readonly isStarted: () => boolean;
   readonly onDeath: (reason: string) => void;
+  /** The thread is there and will never answer again; nothing can end it. */
+  readonly onStuck: (reason: string) => void;
+  /** WATCH_LIMITS if absent. */
+  readonly watch?: WatchLimits;
   /** Whether somebody is to take a dead thread's place. */
   readonly isReplaced: () => boolean;
 }
@@ -42,6 +47,8 @@ interface Life {
   readonly cells: ThreadCells;
   readonly ledger: FdLedger;
   readonly bornMs: number;
+  /** None where the thread is our own. */
+  readonly watch: ThreadWatch | undefined;
 }
 
 /** The place of one data thread: whoever lives in it, now and after a death. */
@@ -55,11 +62,17 @@ export class ThreadSlot {
   #lastListing = 0;
   #draining: PromiseWithResolvers<void> | undefined;
   #isStopped = false;
+  readonly #silence: Disposable;
 
   constructor(private readonly index: number, private readonly deps: SlotDeps) {
     this.#backoff = new Backoff(
       { firstMs: THREAD_LIMITS.restartFirstMs, maxMs: THREAD_LIMITS.restartMaxMs },
       deps.rng,
+    );
+    this.#silence = deps.metrics.gauge(
+      "ztunnel_data_thread_silence_seconds",
+      [String(index)],
+      () => (this.#life?.watch?.silentMs ?? 0) / 1_000,
     );
     this.#begin();
   }
@@ -120,9 +133,11 @@ export class ThreadSlot {
   /** For good. */
   async stop(): Promise<void> {
     this.#isStopped = true;
+    this.#silence[Symbol.dispose]();
     const life = this.#life;
     this.#life = undefined;
     if (life === undefined) return;
+    life.watch?.stop();
     life.thread.port.close();
     life.thread.kill();
     if (!life.thread.isInline) await this.#bury(life);
@@ -147,6 +162,7 @@ export class ThreadSlot {
       cells: metrics.attach(cells),
       ledger,
       bornMs: clock.monotonicMs(),
+      watch: thread.isInline ? undefined : this.#watch(thread),
     };
     this.#life = life;
     thread.onDeath = (reason) => this.#end(life, reason);
@@ -156,6 +172,22 @@ export class ThreadSlot {
     // First, so that what is opened accepts at once.
     if (this.deps.isStarted()) this.tell({ tell: "start" });
     for (const instance of instances.values()) this.#order(life, instance);
+  }
+
+  #watch(thread: SpawnedThread): ThreadWatch {
+    const { clock, log, watch = WATCH_LIMITS, onStuck } = this.deps;
+    return new ThreadWatch(clock, watch, {
+      ask: () => thread.port.post({ tell: "are_you_there" }),
+      onSilent: (silentMs) =>
+        log.error?.("bug: a data thread does not answer, its connections stand still", {
+          thread: this.index,
+          silent_ms: silentMs,
+        }),
+      onBack: (silentMs) =>
+        log.warn?.("the data thread answers again", { thread: this.index, silent_ms: silentMs }),
+      onLost: (silentMs) =>
+        onStuck(`data thread ${this.index} has not answered for ${silentMs / 1_000} s`),
+    });
   }
 
   #order(life: Life, instance: Opened): void {
@@ -184,6 +216,8 @@ export class ThreadSlot {
         return this.#settle(this.#closing, word.instance);
       case "drained":
         return this.#draining?.resolve();
+      case "here":
+        return life.watch?.answered();
       case "connections":
         return this.#listing.get(word.id)?.resolve(word.instances);
       case "log":
@@ -221,6 +255,7 @@ export class ThreadSlot {
   #end(life: Life, reason: string): void {
     if (this.#life !== life) return;
     this.#life = undefined;
+    life.watch?.stop();
     const { clock, log } = this.deps;
     life.thread.port.close();
     life.thread.kill();

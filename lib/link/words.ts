@@ -53,6 +53,8 @@ export type ToData =
   | { readonly tell: "log_taken"; readonly linesCount: number }
   /** The last values of these cells are counted: they may be used for other series. */
   | { readonly tell: "series_freed"; readonly slots: readonly number[] }
+  /** Answered by `here`, in a turn of its own. */
+  | { readonly tell: "are_you_there" }
   /** Somebody reads the metrics: a good moment to forget idle series. */
   | { readonly tell: "sweep_series" };
 
@@ -73,6 +75,7 @@ export type ToControl =
   /** On demand only (behaviour.md 3.8): `network/ip`, a workload's uid or `namespace/hostname`. Always answered. */
   | { readonly tell: "want_address"; readonly name: string }
   | { readonly tell: "drained" }
+  | { readonly tell: "here" }
   | {
     readonly tell: "connections";
     readonly id: number;

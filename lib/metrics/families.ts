@@ -161,6 +161,10 @@ export const FAMILIES = {
     "The current number of sockets by what they are doing (unstable).",
     ["reporter", "state"],
   ),
+  ztunnel_data_thread_silence_seconds: gauge(
+    "Seconds for which a data thread has not answered the main thread, 0 while it does (unstable).",
+    ["thread"],
+  ),
   // Ours, absent until it happens: what Prometheus cannot see by itself.
   ztunnel_metrics_series_evicted: counter(
     "The total number of idle series that were forgotten (unstable).",

@@ -90,6 +90,8 @@ export class DataThread {
         return;
       case "list_connections":
         return port.post({ tell: "connections", id: word.id, instances: this.#reports() });
+      case "are_you_there":
+        return port.post({ tell: "here" });
       case "control_plane":
         this.#isControlPlaneConnected = word.isConnected;
         return;

@@ -249,6 +249,28 @@ test("all threads drain at once, and one that hangs is not waited for", async ()
   closeAll(connections);
 });
 
+test("a thread in a turn without an end is told of, measured, and in the end nothing but a new process helps", async () => {
+  await using world = new World({
+    watch: { askMs: 100, tellAfterMs: 1_000, loseAfterMs: 3_000 },
+  });
+  await world.threads.open({ kind: "dedicated", info: INFO });
+  world.threads.start();
+  const silence = () => world.sum("ztunnel_data_thread_silence_seconds");
+  const lost = rejects(world.threads.lost, {
+    name: "ThreadsLost",
+    message: "data thread 0 has not answered for 3 s",
+  });
+  strictEqual(await silence(), 0);
+  world.order(0, "hang");
+  await until("it is told of", () => /does not answer/.test(world.log), () => world.log);
+  match(
+    world.log,
+    /error\tapp\tbug: a data thread does not answer, .*\tthread=0 silent_ms=1000/,
+  );
+  ok(await silence() >= 1);
+  await lost;
+});
+
 test("a change of the log's levels reaches every thread, and one that comes later", async () => {
   await using _app = doublingServer(APP.ip, APP.port);
   await using world = new World();

@@ -5,6 +5,7 @@ import { createLogHub, type LogHub } from "#log";
 import { createMesh } from "#mesh";
 import { Metrics } from "#metrics";
 import { realClock, realRng } from "#system";
+import type { WatchLimits } from "../../../lib/app/thread_watch.ts";
 import { readExactly, socksConnect } from "../../support/proxy_process.ts";
 import { until } from "../../support/netns.ts";
 import { configOf } from "../config/support.ts";
@@ -19,6 +20,7 @@ interface WorldOptions {
   readonly count?: number;
   readonly spawn?: ThreadSpawner;
   readonly env?: Readonly<Record<string, string>>;
+  readonly watch?: WatchLimits;
 }
 
 /** Control's half of the link, with a mesh of one workload and one application. */
@@ -30,7 +32,9 @@ export class World implements AsyncDisposable {
   readonly orders = new BroadcastChannel("mortal");
   log = "";
 
-  constructor({ count = 2, spawn = workerSpawner(MORTAL), env = {} }: WorldOptions = {}) {
+  constructor(
+    { count = 2, spawn = workerSpawner(MORTAL), env = {}, watch }: WorldOptions = {},
+  ) {
     const hub = this.hub = createLogHub({
       write: (bytes) => this.log += new TextDecoder().decode(bytes),
       nowMs: () => realClock.nowMs(),
@@ -54,6 +58,7 @@ export class World implements AsyncDisposable {
       config: configOf({ env: { ...ENV, ...env } }),
       count,
       spawn,
+      ...(watch && { watch }),
       clock: realClock,
       rng: realRng,
       hub,
