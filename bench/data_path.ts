@@ -24,7 +24,7 @@ deno task bench [--peers LIST] [--only LIST] [--rounds N] [--seconds N] [--write
                  "ours-1" is ours with one data thread
                  (default: ours,ours-1,envoy, and rust if ZTUNNEL_BIN is set)
   --only LIST    of ${SUITES.join(", ")} (default: all)
-  --rounds N     rounds in which each peer has its turn, 1 to ${ROUNDS_MAX} (default: 3)
+  --rounds N     rounds in which each peer has its turn, 1 to ${ROUNDS_MAX} (default: 5)
   --seconds N    of each load, 1 to ${SECONDS_MAX} (default: 3); "close" at most 6
   --write        puts the table into bench/README.md
   --help         this text
@@ -49,7 +49,7 @@ function optionsOf(args: readonly string[]): Options | "help" {
   return {
     peers: listOf("--peers", values.peers ?? usual, PEERS),
     suites: listOf("--only", values.only ?? SUITES.join(","), SUITES),
-    rounds: numberOf("--rounds", values.rounds ?? "3", ROUNDS_MAX),
+    rounds: numberOf("--rounds", values.rounds ?? "5", ROUNDS_MAX),
     seconds: numberOf("--seconds", values.seconds ?? "3", SECONDS_MAX),
     write: values.write ?? false,
   };

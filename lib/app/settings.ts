@@ -31,7 +31,7 @@ export function instanceOptions(
     streamWindowBytes: config.http2.streamWindowBytes,
     connectionWindowBytes: config.http2.connectionWindowBytes,
     frameBytesMax: config.http2.frameBytes,
-    explicitWindows: config.http2.explicit,
+    explicitWindows: config.http2.explicitStreamWindow,
     pingIntervalMs: HTTP2.pingIntervalMs,
     pingTimeoutMs: HTTP2.pingTimeoutMs,
   };

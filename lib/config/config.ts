@@ -86,8 +86,8 @@ export interface Config {
     readonly streamWindowBytes: number;
     readonly connectionWindowBytes: number;
     readonly frameBytes: number;
-    /** Variables that were set by hand, so that nobody adapts them. */
-    readonly explicit: boolean;
+    /** HTTP2_STREAM_WINDOW_SIZE was set by hand: every stream has just this, from its start. */
+    readonly explicitStreamWindow: boolean;
   };
   /** Ours, ZTUNNEL_LOCAL_WORKLOAD_WAIT: how long a connection waits for its own pod to be known (behaviour.md 4.2). */
   readonly localWorkloadWaitMs: number;

@@ -178,7 +178,7 @@ function dataPath(reader: Reader, { readFile }: ConfigInput) {
       streamWindowBytes: reader.get(streamWindow),
       connectionWindowBytes: reader.get(connectionWindow),
       frameBytes: reader.get(frame),
-      explicit: [streamWindow, connectionWindow, frame].some((variable) => reader.isSet(variable)),
+      explicitStreamWindow: reader.isSet(streamWindow),
     },
     localWorkloadWaitMs: reader.get(DATA_PATH.localWorkloadWait),
     poolStreamsPerConnectionMax: reader.get(DATA_PATH.poolStreams),

@@ -216,13 +216,13 @@ export const DATA_PATH = {
     "HTTP2_STREAM_WINDOW_SIZE",
     STREAM_WINDOW_BYTES,
     "4194304",
-    "HBONE receive window of a stream.",
+    "HBONE receive window of a stream: if set, from its start; else it grows from 256 KiB to the default.",
   ),
   connectionWindow: fixed(
     "HTTP2_CONNECTION_WINDOW_SIZE",
     CONNECTION_WINDOW_BYTES,
     "16777216",
-    "HBONE receive window of a connection.",
+    "HBONE receive window of a connection: what stalled streams can make us hold for it.",
   ),
   frame: fixed("HTTP2_FRAME_SIZE", FRAME_BYTES, "1048576", "Largest HBONE frame that we take."),
   localWorkloadWait: fixed(

@@ -155,7 +155,7 @@ export const FAMILIES = {
     ["kind"],
   ),
   hbone_window_growth_bytes: gauge(
-    "The number of bytes by which windows of streams have grown beyond their first size (unstable).",
+    "The number of bytes by which windows of streams have grown beyond their first size, of at most 64 MiB (unstable).",
   ),
   ztunnel_sockets: gauge(
     "The current number of sockets by what they are doing (unstable).",

@@ -2,6 +2,7 @@
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { realClock } from "#system";
 import { instanceOptions } from "../../../lib/app/settings.ts";
+import { firstWindowBytes } from "../../../lib/http2/settings.ts";
 import { configOf } from "../config/support.ts";
 
 const SPEC = {
@@ -35,6 +36,30 @@ for (const [keepalive, userTimeout, expected] of TABLE) {
     strictEqual(listeners.socks5?.keepalive, undefined);
   });
 }
+
+Deno.test("a stream's window grows to the default, and is literal only where it was set itself", () => {
+  const windowOf = (env: Readonly<Record<string, string>>) => {
+    const { settings, pool } = instanceOptions(configOf({ env }), SPEC, realClock);
+    return [settings.tunnelServer.settings, pool.settings].map((each) => [
+      firstWindowBytes(each),
+      each.streamWindowBytes,
+      each.connectionWindowBytes,
+      each.frameBytesMax,
+    ]);
+  };
+  const both = (...sizes: readonly number[]) => [sizes, sizes];
+  const [first, ceiling, connection, frame] = [256 << 10, 4 << 20, 16 << 20, 1 << 20];
+  deepStrictEqual(windowOf({}), both(first, ceiling, connection, frame));
+  deepStrictEqual(
+    windowOf({ HTTP2_STREAM_WINDOW_SIZE: "8388608" }),
+    both(8 << 20, 8 << 20, connection, frame),
+  );
+  // A smaller frame or connection is no wish for streams of 4 MiB each.
+  deepStrictEqual(
+    windowOf({ HTTP2_CONNECTION_WINDOW_SIZE: "1048576", HTTP2_FRAME_SIZE: "16384" }),
+    both(first, ceiling, 1 << 20, 16_384),
+  );
+});
 
 Deno.test("the half-closed linger is ten minutes and the idle timeout off, unless somebody says otherwise", () => {
   const quietOf = (env: Readonly<Record<string, string>>) =>

@@ -56,7 +56,7 @@ Deno.test("parseConfig() gives every setting its default", () => {
       streamWindowBytes: 4_194_304,
       connectionWindowBytes: 16_777_216,
       frameBytes: 1_048_576,
-      explicit: false,
+      explicitStreamWindow: false,
     },
     poolStreamsPerConnectionMax: 100,
     poolUnusedReleaseMs: 300_000,
