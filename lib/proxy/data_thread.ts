@@ -7,6 +7,8 @@ import type { Clock, Rng } from "#system";
 import type { Revocations, Tls } from "#tls";
 import { Addresses } from "./addresses.ts";
 import { Bundles } from "./bundles.ts";
+import { Floods } from "./floods.ts";
+import { Handshakes } from "./handshakes.ts";
 import { type InstanceOptions, ProxyInstance } from "./instance.ts";
 
 /** What an instance stands on; disposed when the instance is gone. */
@@ -46,12 +48,15 @@ interface Open {
 export class DataThread {
   readonly #bundles: Bundles;
   readonly #addresses: Addresses;
+  readonly #handshakes = new Handshakes();
+  readonly #floods: Floods;
   readonly #open = new Map<number, Open>();
   #started = false;
   #isControlPlaneConnected = true;
 
   constructor(private readonly deps: DataThreadDeps) {
-    const { port } = deps;
+    const { port, clock, metrics } = deps;
+    this.#floods = new Floods({ clock, metrics, log: deps.scope("ztunnel::proxy") });
     this.#bundles = new Bundles((identity) => port.post({ tell: "want_cert", identity }));
     this.#addresses = new Addresses((name) => port.post({ tell: "want_address", name }));
     port.onWord = (word) => this.#hear(word);
@@ -124,6 +129,8 @@ export class DataThread {
         kernel,
         isControlPlaneConnected: () => this.#isControlPlaneConnected,
         bundles: this.#bundles,
+        handshakes: this.#handshakes,
+        floods: this.#floods,
         addresses: this.#addresses,
       });
       this.#open.set(id, { instance, ground });
@@ -168,6 +175,11 @@ export class DataThread {
   }
 
   #reports(): InstanceReport[] {
-    return Array.from(this.#open, ([id, { instance }]) => ({ instance: id, ...instance.report }));
+    return Array.from(this.#open, ([id, { instance }], index) => ({
+      instance: id,
+      connections: instance.connections,
+      // Of the whole thread, whichever instance they met: told once.
+      floods: index === 0 ? this.#floods.rows() : [],
+    }));
   }
 }

@@ -1,6 +1,6 @@
 import { TunnelPool } from "#hbone";
 import type { PoolOptions } from "#hbone";
-import type { Component, DataReport } from "#link";
+import type { Component, ConnectionLists } from "#link";
 import { display, type Log } from "#log";
 import type { MeshView } from "#mesh";
 import type { Metrics } from "#metrics";
@@ -12,8 +12,8 @@ import type { Addresses } from "./addresses.ts";
 import type { Bundles } from "./bundles.ts";
 import { Connections } from "./connections.ts";
 import { Crowd } from "./crowd.ts";
-import { Floods } from "./floods.ts";
-import { Handshakes, HANDSHAKES_LIMITS } from "./handshakes.ts";
+import type { Floods } from "./floods.ts";
+import { type HandshakeDoor, type Handshakes, HANDSHAKES_LIMITS } from "./handshakes.ts";
 import { serveInbound } from "./inbound.ts";
 import { LocalWorkload } from "./local_workload.ts";
 import { serveCaptured } from "./outbound.ts";
@@ -39,6 +39,9 @@ export interface InstanceDeps {
   readonly rng: Rng;
   readonly metrics: Metrics;
   readonly tls: Tls;
+  /** The thread's, so that what strangers can make it hold does not grow with the number of pods. */
+  readonly handshakes: Handshakes;
+  readonly floods: Floods;
   readonly scope: (name: string) => Log;
   /** Says what is the same on every thread; the others say it at debug. */
   readonly isSpokesman: boolean;
@@ -64,7 +67,7 @@ export class ProxyInstance {
   readonly #servers = new Set<LiveServer>();
   readonly #log: Log;
   readonly #sockets: SocketStates;
-  readonly #handshakes: Handshakes;
+  readonly #handshakes: HandshakeDoor;
   readonly #reaper: Reaper;
   /** Whose connection is still there. */
   readonly #arrivals = new Set<Arrival>();
@@ -93,8 +96,8 @@ export class ProxyInstance {
     const { addresses, bundles } = deps;
     const dialer = deps.kernel.dialer(options.dialer);
     this.#log = deps.scope("ztunnel::proxy");
-    const floods = new Floods({ clock: deps.clock, metrics: deps.metrics, log: this.#log });
-    this.#handshakes = new Handshakes((arrival, cap) => {
+    const { floods } = deps;
+    this.#handshakes = deps.handshakes.door((arrival, cap) => {
       const source = { address: arrival.source, identity: undefined };
       floods.note("concurrent_handshakes", source, `${HANDSHAKES_LIMITS[cap]} at a time (${cap})`);
     });
@@ -172,9 +175,8 @@ export class ProxyInstance {
     if (revokedCount > 0) this.#log.info?.("connections closed by policy", { revokedCount });
   }
 
-  get report(): DataReport {
-    const { connections, floods } = this.#parts;
-    return { connections: connections.lists(), floods: floods.rows() };
+  get connections(): ConnectionLists {
+    return this.#parts.connections.lists();
   }
 
   /** The first connection should not wait for a certificate that every connection needs. */

@@ -39,20 +39,44 @@ async function withCertificate(world: World): Promise<World> {
 Deno.test("Handshakes resets the oldest of an address that has too many, and of nobody else", () => {
   const reset: string[] = [];
   const note = ({ source }: Arrival, cap: string) => void reset.push(`${source.port} ${cap}`);
-  const handshakes = new Handshakes(note, { allMax: 6, sourceMax: 3 });
-  const leave = [1, 2, 3].map((port) => handshakes.enter(arrival(`10.7.0.1:${port}`)));
-  handshakes.enter(arrival("10.7.0.2:9"));
+  const handshakes = new Handshakes({ allMax: 6, sourceMax: 3 });
+  const door = handshakes.door(note);
+  const leave = [1, 2, 3].map((port) => door.enter(arrival(`10.7.0.1:${port}`)));
+  door.enter(arrival("10.7.0.2:9"));
   leave[0]!();
   leave[0]!();
-  handshakes.enter(arrival("10.7.0.1:4"));
+  door.enter(arrival("10.7.0.1:4"));
   deepStrictEqual([reset, handshakes.count], [[], 4]);
-  handshakes.enter(arrival("10.7.0.1:5"));
+  door.enter(arrival("10.7.0.1:5"));
   deepStrictEqual([reset, handshakes.count], [["2 sourceMax"], 4]);
   // Two more of others, then the table is full: whoever has most gives way, not whoever came first.
-  handshakes.enter(arrival("10.7.0.3:9"));
-  handshakes.enter(arrival("10.7.0.4:9"));
-  handshakes.enter(arrival("10.7.0.5:9"));
+  door.enter(arrival("10.7.0.3:9"));
+  door.enter(arrival("10.7.0.4:9"));
+  door.enter(arrival("10.7.0.5:9"));
   deepStrictEqual([reset, handshakes.count], [["2 sourceMax", "3 allMax"], 6]);
+});
+
+Deno.test("Handshakes counts all pods of a thread together, but an address at each of them by itself", () => {
+  const reset: string[] = [];
+  const handshakes = new Handshakes({ allMax: 6, sourceMax: 3 });
+  const [web, db] = ["web", "db"].map((pod) =>
+    handshakes.door(({ source }, cap) => void reset.push(`${pod} ${source.port} ${cap}`))
+  );
+  // A gateway that comes to both pods at once.
+  for (const port of [1, 2]) web!.enter(arrival(`10.7.0.1:${port}`));
+  for (const port of [3, 4]) db!.enter(arrival(`10.7.0.1:${port}`));
+  web!.enter(arrival("10.7.0.1:5"));
+  deepStrictEqual([reset, handshakes.count], [[], 5]);
+  web!.enter(arrival("10.7.0.1:6"));
+  deepStrictEqual([reset, handshakes.count], [["web 1 sourceMax"], 5]);
+  db!.enter(arrival("10.7.0.2:9"));
+  // Full: the address with most over all pods gives way, its oldest wherever that is.
+  db!.enter(arrival("10.7.0.3:9"));
+  db!.enter(arrival("10.7.0.4:9"));
+  deepStrictEqual(
+    [reset, handshakes.count],
+    [["web 1 sourceMax", "web 2 allMax", "db 3 allMax"], 6],
+  );
 });
 
 Deno.test("silent peers on 15008 keep nobody out: of one address 256, in all 1,024, and it is told", async () => {
@@ -80,6 +104,34 @@ Deno.test("silent peers on 15008 keep nobody out: of one address 256, in all 1,0
   const lines = world.warnings.filter((line) => line.includes("cut off"));
   strictEqual(lines.length, 1, lines.join("\n"));
   match(lines[0]!, /kind="concurrent_handshakes" src\.addr=10\.7\.0\.1:1 /);
+});
+
+Deno.test("what a thread's peers did too often is told once, however many pods they met, and their pods' ends take nothing along", async () => {
+  const world = await withCertificate(new World(options, undefined, silentTls()));
+  const spec = {
+    kind: "pod",
+    info: { name: "web", namespace: "shop", serviceAccount: "web" },
+  } as const;
+  // It listens where the first one does: what comes is its own.
+  world.port.post({ tell: "open", instance: 2, spec });
+  await world.clock.advance(0);
+  for (let port = 1; port <= 257; port++) world.kernel.connect(15008, at(`10.7.0.1:${port}`), OWN);
+  await world.clock.advance(0);
+  const told = async () => {
+    world.port.post({ tell: "list_connections", id: 1 });
+    await world.clock.advance(0);
+    const last = world.told.at(-1);
+    if (last?.tell !== "connections") throw new Error(`told ${last?.tell}`);
+    return last.instances.map(({ instance, floods }) => [
+      instance,
+      floods.map(({ violations }) => violations),
+    ]);
+  };
+  const once = [{ concurrent_handshakes: 1 }];
+  deepStrictEqual(await told(), [[1, once], [2, []]]);
+  world.port.post({ tell: "close", instance: 1, deadlineMs: 0 });
+  await world.clock.advance(5_000);
+  deepStrictEqual(await told(), [[2, once]]);
 });
 
 Deno.test("a peer that does not finish its handshake in time counts as one violation", async () => {
