@@ -11,12 +11,14 @@ const SCENARIOS: readonly Scenario[] = [mixed, churn];
 const SECONDS = 600;
 const USAGE = `deno task soak [--seconds=${SECONDS}] [--scenario=${
   SCENARIOS.map(({ name }) => name).join("|")
-}]`;
+}] [--write]
+  --write   keeps what is said as bench/soak-SCENARIO.txt`;
 
 const { values } = parseArgs({
   options: {
     seconds: { type: "string", default: String(SECONDS) },
     scenario: { type: "string" },
+    write: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
 });
@@ -28,10 +30,20 @@ if (values.help || !(seconds > 0) || chosen.length === 0) {
 }
 let failedCount = 0;
 for (const scenario of chosen) {
-  console.log(`soak ${scenario.name}: ${seconds} s, RSS, handles and sockets of each process`);
-  const wrong = await soak(scenario, { seconds, print: (line) => console.log(line) });
-  for (const what of wrong) console.error(`WRONG ${what}`);
-  console.log(`soak ${scenario.name}: ${wrong.length === 0 ? "passed" : "FAILED"}`);
+  const lines: string[] = [];
+  const say = (line: string) => {
+    lines.push(line);
+    console.log(line);
+  };
+  const day = new Date().toISOString().slice(0, 10);
+  say(`${day}, ${navigator.hardwareConcurrency} CPUs, Deno ${Deno.version.deno}`);
+  say(`soak ${scenario.name}: ${seconds} s, RSS, handles and sockets of each process`);
+  const wrong = await soak(scenario, { seconds, print: say });
+  for (const what of wrong) say(`WRONG ${what}`);
+  say(`soak ${scenario.name}: ${wrong.length === 0 ? "passed" : "FAILED"}`);
   if (wrong.length > 0) failedCount++;
+  if (!values.write) continue;
+  const kept = new URL(`./soak-${scenario.name}.txt`, import.meta.url);
+  await Deno.writeTextFile(kept, `${lines.join("\n")}\n`);
 }
 Deno.exit(failedCount === 0 ? 0 : 1);
