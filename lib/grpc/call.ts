@@ -87,7 +87,8 @@ export class Call implements GrpcStream {
       if (prefix[0] !== 0) throw new GrpcError(Code.internal, "the server's message is compressed");
       const bytesCount = new DataView(prefix.buffer).getUint32(1);
       if (bytesCount > MESSAGE_BYTES_MAX) {
-        const why = `received message larger than max (${bytesCount} vs. ${MESSAGE_BYTES_MAX})`;
+        // Not in the words of grpc-go, which say that the server could not take what we sent.
+        const why = `the server's message has ${bytesCount} bytes, at most ${MESSAGE_BYTES_MAX}`;
         throw new GrpcError(Code.resourceExhausted, why);
       }
       this.#messageLeft = bytesCount;

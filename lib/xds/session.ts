@@ -81,18 +81,16 @@ export class Session {
     return isListing || !this.#options.onDemand ? requests : [...requests, ...this.#askAgain()];
   }
 
-  /** The stream is over; nothing is forgotten. `error` is the server's status, if it gave one. */
-  closed(error?: { readonly code: number; readonly details: string }): void {
+  /**
+   * The stream is over; nothing is forgotten. `error` is its status, if it has one. True if it says that istiod did not
+   * take the list of what we hold: it is not sent again, so that everything else is.
+   */
+  closed(error?: { readonly code: number; readonly details: string }): boolean {
     this.#hasStream = false;
-    if (this.#listedCount > 0 && error !== undefined && isTooLarge(error)) {
-      this.#tooManyNames = Math.min(this.#tooManyNames, this.#listedCount);
-    }
+    const isListTooLong = this.#listedCount > 0 && error !== undefined && isTooLarge(error);
+    if (isListTooLong) this.#tooManyNames = Math.min(this.#tooManyNames, this.#listedCount);
     this.#listedCount = 0;
-  }
-
-  /** Whether istiod did not take the list of what we hold, so that everything is sent again. */
-  get isListTooLong(): boolean {
-    return this.#heldCount() >= this.#tooManyNames;
+    return isListTooLong;
   }
 
   /** A response, to be worked through in order and to its end before the next one. */

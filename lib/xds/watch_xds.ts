@@ -137,12 +137,12 @@ class XdsFollower implements XdsWatch {
       );
       this.#send = undefined;
       if (this.#link.isConnected) this.#options.onConnected?.(false);
-      this.#session.closed(ended.status);
+      const isListTooLong = this.#session.closed(ended.status);
       this.#link.disconnected(this.#now(), stop.aborted ? undefined : ended.error);
       if (stop.aborted) break;
       const { reason, waitMs } = retry.after(ended.end, this.#gotSomething);
       this.#metrics.terminated(reason);
-      this.#tellEnd(ended, reason, waitMs);
+      this.#tellEnd(ended, isListTooLong, reason, waitMs);
       this.#state = "waiting";
       await clock.sleep(waitMs, stop);
     }
@@ -214,18 +214,12 @@ class XdsFollower implements XdsWatch {
     this.#log.debug?.("xds response handled", { type: push.type, resources: resourcesCount });
   }
 
-  #tellEnd({ error }: Ended, reason: string, waitMs: number): void {
-    if (this.#session.isListTooLong) {
-      this.#log.warn?.(
-        "xds server cannot read the list of what we hold, everything is sent again",
-        {
-          error,
-        },
-      );
-      return;
-    }
+  #tellEnd({ error }: Ended, isListTooLong: boolean, reason: string, waitMs: number): void {
     const fields = { reason, error, retryMs: Math.round(waitMs) };
-    if (reason === "Reconnect" || reason === "Complete") {
+    if (isListTooLong) {
+      const what = "xds server cannot read the list of what we hold, everything is sent again";
+      this.#log.warn?.(what, fields);
+    } else if (reason === "Reconnect" || reason === "Complete") {
       this.#log.debug?.("xds stream ended", fields);
     } else this.#log.warn?.("xds stream failed", fields);
   }

@@ -209,7 +209,7 @@ const ENDS: readonly {
     name: "a message above 200 MiB",
     serve: answering([Buffer.of(0, 0x0c, 0x80, 0, 1)], { "grpc-status": "0" }),
     code: 8,
-    details: /received message larger than max \(209715201 vs. 209715200\)/,
+    details: /^the server's message has 209715201 bytes, at most 209715200$/,
     isAnswered: true,
   },
   {

@@ -238,6 +238,7 @@ test("a message above the client's limit ends the stream, and what was known sta
   plane.faults.paddingBytes = 201 * 1024 * 1024;
   plane.setMesh(wireMeshOf(localMesh(SHOP.replace("10.0.0.1", "10.0.0.9"))));
   await until("it is refused", () => /RESOURCE_EXHAUSTED/.test(errorOf(watch)));
+  match(errorOf(watch), /the server's message has \d+ bytes, at most 209715200$/);
   strictEqual(view.workloads().length, 2);
   plane.faults.paddingBytes = 0;
   await until(
