@@ -92,9 +92,11 @@ test("3.1: a server that vanishes behind an open connection is found by a ping a
   using plane = await ControlPlane.start(HOST, [leaf]);
   // Between the two: what is silent here neither reads nor closes.
   const carried: Socket[] = [];
+  let answersCount = 0;
   const between = createServer((near) => {
     const far = createConnection(plane.port, HOST);
     near.pipe(far).pipe(near);
+    far.on("data", () => answersCount++);
     carried.push(near, far);
     for (const socket of [near, far]) socket.on("error", () => {});
   });
@@ -105,8 +107,10 @@ test("3.1: a server that vanishes behind an open connection is found by a ping a
     const { watch } = follow(`https://${HOST}:${port}`, clock);
     await (await plane.stream()).greet();
     for (let round = 0; round < 4; round++) {
+      const before = answersCount;
       await clock.advance(30_000);
-      await realClock.sleep(50);
+      await until("the ping is answered", () => answersCount > before);
+      await realClock.sleep(100);
     }
     strictEqual(watch.status().state, "connected", "who answers pings stays");
     for (const socket of carried) socket.unpipe();
