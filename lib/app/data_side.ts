@@ -10,10 +10,14 @@ import { createRelayedLogHub, LOG_LIMITS, type LogHub, type RelayedLogHub } from
 import type { MeshHandles, MeshView } from "#mesh";
 import { Metrics } from "#metrics";
 import { DataThread, type Ground } from "#proxy";
+import { DialError } from "#stream";
 import { type Clock, realClock, realRng } from "#system";
 import { createTls } from "#tls";
+import { SocketAddress } from "#values";
 import { revocationsOf } from "./revocations.ts";
 import { instanceOptions } from "./settings.ts";
+
+const ENETDOWN = 100;
 
 /** What a data thread is born with: the first message of its Worker. Plain data and shared memory. */
 export interface ThreadBoot {
@@ -104,8 +108,11 @@ function gathering(clock: Clock): (flush: () => void) => void {
   };
 }
 
-/** The kernel in the instance's namespace. Descriptors that nobody has taken over are closed with it. */
-function groundOf(
+/**
+ * The kernel in the instance's namespace. Descriptors that nobody has taken over are closed with it, and nothing dials by
+ * it any more: who still waits for a workload or a certificate would do so in whatever namespace has the number by then.
+ */
+export function groundOf(
   config: Config,
   spec: InstanceSpec,
   clock: Clock,
@@ -113,6 +120,7 @@ function groundOf(
 ): Ground {
   const { netnsFd } = spec;
   const left = new Set(Object.values(spec.listenerFds ?? {}));
+  let isGone = false;
   const netns = netnsFd === undefined ? {} : { netns: netnsFd };
   const kernel = createKernel({ clock, onFallback, ...netns });
   return {
@@ -121,13 +129,24 @@ function groundOf(
         if (options.fd !== undefined) left.delete(options.fd);
         return kernel.listen(options);
       },
-      dialer: (options) => kernel.dialer(options),
+      dialer: (options) => {
+        const dialer = kernel.dialer(options);
+        return { dial: (to, how) => isGone ? Promise.reject(tooLate(to)) : dialer.dial(to, how) };
+      },
     },
     options: instanceOptions(config, spec, clock),
     [Symbol.dispose]: () => {
+      if (isGone) return;
+      isGone = true;
       for (const fd of left) FdLedger.close(fd);
       left.clear();
       if (netnsFd !== undefined) FdLedger.close(netnsFd);
     },
   };
+}
+
+/** As if the pod's network were down, which it soon is. */
+function tooLate(to: SocketAddress): DialError {
+  const reason = `cannot dial ${SocketAddress.format(to)}: its proxy has ended (ENETDOWN)`;
+  return new DialError("ENETDOWN", ENETDOWN, reason);
 }
