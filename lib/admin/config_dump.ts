@@ -1,5 +1,6 @@
 /** The dump that istioctl and Kiali read (behaviour.md 14.3), written piece by piece. */
 import type { DataReport, FloodRow } from "#link";
+import { terminalSafe } from "#log";
 import { MeshDump, type MeshView } from "#mesh";
 import { catalogue } from "./catalogue.ts";
 import { ADMIN_LIMITS } from "./limits.ts";
@@ -106,7 +107,8 @@ function* lines(parts: readonly Part[]): Generator<string> {
 
 /** A string's own line ends are escaped in JSON, so every real one is layout. */
 function indented(value: unknown, indent: string): string {
-  return (JSON.stringify(value, null, 2) ?? "null").replaceAll("\n", `\n${indent}`);
+  const json = terminalSafe(JSON.stringify(value, null, 2) ?? "null");
+  return json.replaceAll("\n", `\n${indent}`);
 }
 
 async function* inPieces(

@@ -25,16 +25,29 @@ export function jsonLine(line: Line): string {
     { name, fields },
   ) => [name, Object.fromEntries(jsonFields(fields))]);
   return `${
-    JSON.stringify(Object.fromEntries([
+    terminalSafe(JSON.stringify(Object.fromEntries([
       ["level", line.level],
       ["time", timeText(line.timeMs)],
       ["scope", line.target],
       ["message", line.message],
       ...jsonFields(line.fields),
       ...spans,
-    ]))
+    ])))
   }\n`;
 }
+
+/** The same JSON, with an escape for what JSON leaves as it is and a terminal would obey; peers choose some texts. */
+export function terminalSafe(json: string): string {
+  return json.replace(
+    UNSAFE_IN_JSON,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+/** As UNSAFE; JSON itself escapes the first 32 and halves of characters. */
+const UNSAFE_IN_JSON =
+  // deno-lint-ignore no-control-regex
+  /[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 
 /** RFC 3339 with microseconds. A clock that went mad must not take the process along. */
 function timeText(timeMs: number): string {

@@ -11,6 +11,7 @@ export type { LogHub, LogHubOptions, RelayedLogHub, RelayedLogOptions } from "./
 export type { SyncSink } from "./writer.ts";
 export { display, silentLog } from "./log.ts";
 export { createLogHub, createRelayedLogHub } from "./hub.ts";
+export { terminalSafe } from "./format.ts";
 export { blockingWriter } from "./writer.ts";
 export { InvalidFilter } from "./filter.ts";
 export { LOG_LIMITS } from "./limits.ts";

@@ -1,4 +1,4 @@
-import { deepStrictEqual, doesNotThrow, strictEqual, throws } from "node:assert/strict";
+import { deepStrictEqual, doesNotThrow, match, strictEqual, throws } from "node:assert/strict";
 import {
   blockingWriter,
   createLogHub,
@@ -124,9 +124,12 @@ Deno.test("a line stays one line whatever a peer puts into its values", () => {
       `text="x\\"${escaped}\\\\" bare="a:1 bytes_sent=0" empty="" number=NaN yes=true\n`,
   );
   const json = hubWith({ format: "json" });
-  json.hub.scope("access").info?.(evil, { text: evil, number: Infinity });
+  json.hub.scope("access").info?.(evil, { text: evil, c1: "\x9b2J\x7f", number: Infinity });
   const line = json.written();
   strictEqual(line.indexOf("\n"), line.length - 1);
+  match(line, /^[\x20-\x7e]*\n$/, "nothing that a terminal obeys");
+  strictEqual(JSON.parse(line).text, evil);
+  strictEqual(JSON.parse(line).c1, "\x9b2J\x7f");
   strictEqual(JSON.parse(line).number, "Infinity");
 });
 
