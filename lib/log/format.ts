@@ -45,9 +45,7 @@ export function terminalSafe(json: string): string {
 }
 
 /** As UNSAFE; JSON itself escapes the first 32 and halves of characters. */
-const UNSAFE_IN_JSON =
-  // deno-lint-ignore no-control-regex
-  /[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+const UNSAFE_IN_JSON = /[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 
 /** RFC 3339 with microseconds. A clock that went mad must not take the process along. */
 function timeText(timeMs: number): string {
