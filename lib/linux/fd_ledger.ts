@@ -2,10 +2,10 @@ import { C, c, errno } from "./libc.ts";
 import { CallError } from "./errno.ts";
 
 /**
- * Raw file descriptors of one thread at a time: dials under way, listeners that nobody serves yet, what control lends.
- * A node's pods are some hundred; a descriptor that finds no room is only not closed when its thread dies.
+ * Raw file descriptors of one thread at a time: one for each application's connection, dials under way, listeners that
+ * nobody serves yet, what control lends. A descriptor that finds no room is only not closed when its thread dies.
  */
-const ENTRIES_MAX = 4_096;
+const ENTRIES_MAX = 65_536;
 /** The thread's id as the kernel counts it, 0 before the thread has said it. */
 const THREAD_SLOT = 0;
 

@@ -17,16 +17,6 @@ interface Handle {
 
 interface Inside {
   readonly _handle: Handle | null;
-  /**
-   * Writes past the queue of the Writable. `done` comes at once when the kernel took everything, and when it could not be
-   * written; otherwise later, and until then the memory is the kernel's.
-   */
-  _writeGeneric?(
-    isMany: false,
-    chunk: Uint8Array,
-    encoding: "buffer",
-    done: (error?: Error | null) => void,
-  ): void;
 }
 
 /** Makes a stream of a connected socket; it owns the fd from here on. Nothing is read until somebody asks. */
@@ -40,16 +30,16 @@ export function duplicateFdOf(owner: net.Socket | net.Server): number {
   return inside(owner)._handle?.fdForIpc() ?? -1;
 }
 
-/** What `socket` lacks for `readInto`, `writeNow` and the rest; undefined if it has everything. */
+/** What `socket` lacks for `readInto` and the rest; undefined if it has everything. */
 export function missingIn(socket: net.Socket): string | undefined {
-  const { _handle: handle, _writeGeneric } = inside(socket);
+  const handle = inside(socket)._handle;
   if (handle === null) return undefined;
   symbols ??= findSymbols(socket);
   for (const [name, symbol] of Object.entries(symbols)) if (symbol === undefined) return name;
   for (const name of ["useUserBuffer", "readStart", "readStop"] as const) {
     if (typeof handle[name] !== "function") return name;
   }
-  return typeof _writeGeneric === "function" ? undefined : "_writeGeneric";
+  return undefined;
 }
 
 /**
@@ -85,15 +75,6 @@ export function readNoMore(socket: net.Socket): void {
   if (handle === null || !handle.reading) return;
   handle.reading = false;
   handle.readStop!();
-}
-
-/** See `_writeGeneric`. Not to be mixed with the socket's own `write`. */
-export function writeNow(
-  socket: net.Socket,
-  chunk: Uint8Array,
-  done: (error?: Error | null) => void,
-): void {
-  inside(socket)._writeGeneric!(false, chunk, "buffer", done);
 }
 
 function inside(owner: net.Socket | net.Server): Inside {

@@ -1,6 +1,7 @@
 import type net from "node:net";
 import { type Flow, type FlowTaker, StreamError } from "#stream";
-import { readInto, readNoMore, readOn, writeNow } from "./runtime_handles.ts";
+import type { Outlet } from "./outlet.ts";
+import { readInto, readNoMore, readOn } from "./runtime_handles.ts";
 
 /** A TCP connection as the runtime has it. Its TcpStream hands on what the socket says. */
 export class TcpFlow implements Flow {
@@ -8,15 +9,13 @@ export class TcpFlow implements Flow {
   #buffer: Uint8Array = new Uint8Array();
   #isPaused = false;
   #isReceiving = false;
-  /** Of writes that the kernel has not taken yet, in order. */
-  readonly #dones: (() => void)[] = [];
   #finish: (() => void) | undefined;
 
-  /** `onStart` is called when reading starts, `onError` for the reason why the socket will close. */
+  /** `onStart` is called when reading starts. */
   constructor(
     private readonly socket: net.Socket,
+    private readonly outlet: Outlet,
     private readonly onStart: (flow: TcpFlow) => void,
-    private readonly onError: (error: Error) => void,
   ) {}
 
   /** Nothing is read, so that the end of the connection may go unnoticed. */
@@ -33,26 +32,12 @@ export class TcpFlow implements Flow {
   }
 
   write(chunk: Uint8Array, done: () => void): void {
-    if (this.socket.destroyed || chunk.length === 0) return done();
-    let isTaken = false;
-    let isLater = false;
-    writeNow(this.socket, chunk, (error) => {
-      if (error) {
-        this.onError(error);
-        this.socket.destroy();
-      }
-      isTaken = true;
-      // After `over` there is none left.
-      if (isLater) this.#dones.shift()?.();
-    });
-    if (isTaken) return done();
-    isLater = true;
-    this.#dones.push(done);
+    this.outlet.write(chunk, done);
   }
 
   closeWrite(done?: () => void): void {
     this.#finish = done;
-    this.socket.end(() => {
+    this.outlet.end(() => {
       // A destroyed socket calls back too; then `over` tells the reason.
       if (!this.socket.writableFinished) return;
       const finish = this.#finish;
@@ -81,7 +66,6 @@ export class TcpFlow implements Flow {
 
   /** The socket is closed; `error` unless both directions had finished. */
   over(error: StreamError | undefined): void {
-    for (const done of this.#dones.splice(0)) done();
     if (error !== undefined) this.#taker?.failed(error);
   }
 

@@ -2,6 +2,7 @@ import type net from "node:net";
 import { type ByteStream, type Flow, StreamError, type StreamErrorKind } from "#stream";
 import type { SocketAddress } from "#values";
 import type { SocketWatch } from "./socket_watch.ts";
+import { Outlet } from "./outlet.ts";
 import { duplicateFdOf, readInto, readOn } from "./runtime_handles.ts";
 import { closeFd, isReady } from "./socket.ts";
 import { TcpFlow } from "./tcp_flow.ts";
@@ -40,6 +41,7 @@ export class TcpStream implements ByteStream, NativeTcp {
   readonly kind = "tcp";
   readonly closed: Promise<void>;
   readonly #socket: net.Socket;
+  readonly #outlet: Outlet;
   /** Lent to the reader until its next `read`; null until reading has started. Never pooled: see `#grow`. */
   #buffer: Uint8Array | null = null;
   /** Reading by the public interface has started. */
@@ -62,6 +64,10 @@ export class TcpStream implements ByteStream, NativeTcp {
     private readonly watch: SocketWatch,
   ) {
     this.#socket = socket;
+    this.#outlet = new Outlet(socket, (error) => {
+      this.#cause ??= error;
+      socket.destroy();
+    });
     socket.on("error", (error: Error) => this.#cause ??= error);
     this.closed = new Promise((resolve) => {
       socket.once("close", () => {
@@ -70,6 +76,8 @@ export class TcpStream implements ByteStream, NativeTcp {
         this.#settle();
         const isWhole = this.#ended && socket.writableFinished && !this.#aborted;
         this.#flow?.over(isWhole ? undefined : this.#errorOf("read"));
+        // After it is told, so that nobody takes what is let go of for written.
+        this.#outlet.close();
         resolve();
       });
     });
@@ -98,7 +106,7 @@ export class TcpStream implements ByteStream, NativeTcp {
         if (flow.isPaused) this.#endIfGone();
       });
     };
-    return new TcpFlow(this.#socket, onStart, (error) => this.#cause ??= error);
+    return new TcpFlow(this.#socket, this.#outlet, onStart);
   }
 
   read(): Promise<Uint8Array | null> {
@@ -124,8 +132,7 @@ export class TcpStream implements ByteStream, NativeTcp {
     if (chunk.length === 0) return Promise.resolve();
     return new Promise((resolve, reject) => {
       this.#writer = { resolve, reject };
-      // What the kernel does not take at once is queued by reference: the buffer is free only at the callback.
-      this.#socket.write(chunk, this.#onWritten);
+      this.#outlet.write(chunk, this.#onWritten);
     });
   }
 
@@ -134,7 +141,7 @@ export class TcpStream implements ByteStream, NativeTcp {
     if (this.#aborted || this.#closed) return Promise.reject(this.#errorOf("write"));
     this.#finished = new Promise((resolve, reject) => {
       this.#finisher = { resolve, reject };
-      this.#socket.end(() => {
+      this.#outlet.end(() => {
         const finisher = this.#finisher;
         // A destroyed socket calls back too; then `close` knows the reason.
         if (finisher === null || !this.#socket.writableFinished) return;
@@ -148,8 +155,10 @@ export class TcpStream implements ByteStream, NativeTcp {
   abort(): void {
     if (this.#closed || this.#aborted) return;
     this.#aborted = true;
-    this.#socket.resetAndDestroy();
     this.#settle();
+    // Before the reset, which is sent when the last descriptor is closed.
+    this.#outlet.close();
+    this.#socket.resetAndDestroy();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -224,15 +233,10 @@ export class TcpStream implements ByteStream, NativeTcp {
     return false;
   };
 
-  readonly #onWritten = (error?: Error | null): void => {
+  readonly #onWritten = (): void => {
     const writer = this.#writer;
-    if (writer === null) return;
-    this.#cause ??= error ?? undefined;
-    // A write in flight is called back without an error when the socket is destroyed; `close` will tell why.
-    if (this.#socket.destroyed) return;
     this.#writer = null;
-    if (error) writer.reject(this.#errorOf("write"));
-    else writer.resolve();
+    writer?.resolve();
   };
 
   #settle(): void {
