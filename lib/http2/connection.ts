@@ -221,6 +221,7 @@ export class Connection implements Carrier, FlowTaker {
 
   forget(tunnel: Tunnel): void {
     this.tunnels.delete(tunnel.id);
+    this.sender.forget(tunnel);
     this.role.tunnelEnded(tunnel);
   }
 

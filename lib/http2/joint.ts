@@ -203,7 +203,8 @@ export class Joint implements FlowTaker {
     const lent = this.#lent;
     this.#lent = undefined;
     if (lent !== undefined) this.carrier.release(lent);
-    if (this.#endInward === undefined) return;
+    // After the end nobody counts it, but the connection's window was used for it.
+    if (this.#endInward === undefined) return this.carrier.dropped(this.#bytes);
     this.listener.inward(this.#bytes);
     this.carrier.taken(this.tunnel, this.#bytes);
     this.drain();

@@ -156,6 +156,13 @@ export class Sender {
     return tunnel.pending?.length ?? 0;
   }
 
+  /** The stream is over. Without this a peer that grants no window could fill the line with streams that it has reset. */
+  forget(tunnel: Tunnel): void {
+    if (!tunnel.isQueued) return;
+    tunnel.isQueued = false;
+    this.#line.splice(this.#line.indexOf(tunnel), 1);
+  }
+
   #queue(tunnel: Tunnel): void {
     if (tunnel.isQueued) return;
     tunnel.isQueued = true;

@@ -162,9 +162,12 @@ export class Tunnel implements ByteStream, Joining {
     await this.closed;
   }
 
-  /** Resets the stream with `code`, for `reason`. */
+  /** Resets the stream with `code`, for `reason`; where both directions are over, what came and was not taken is let go of. */
   resetBy(code: number, reason: StreamError): void {
-    if (this.#isOver) return;
+    if (this.#isOver) {
+      if (!this.#drained || !this.keepsUp) this.#fail(reason);
+      return this.#abandon();
+    }
     this.carrier.sendReset(this, code);
     this.#fail(reason);
     this.#end();
@@ -227,11 +230,6 @@ export class Tunnel implements ByteStream, Joining {
     if (this.#isOver) return;
     this.#fail(reason);
     this.#end();
-  }
-
-  /** Lets go of whatever came or still comes; for requests that were refused. */
-  discard(): void {
-    this.#dropWaiting();
   }
 
   /** For the joint: what waits longest. */
@@ -361,12 +359,15 @@ export class Tunnel implements ByteStream, Joining {
     if (this.#isOver) return;
     this.#isOver = true;
     this.receiveWindow.end();
-    // Whoever was lent bytes may still be writing them out, and need not come back after a failure.
-    if (this.#failure !== undefined && this.#lent !== undefined) {
-      this.carrier.abandon(this.#lent);
-      this.#lent = undefined;
-    }
+    if (this.#failure !== undefined) this.#abandon();
     this.carrier.forget(this);
     this.#resolveClosed();
+  }
+
+  /** Whoever was lent bytes may still be writing them out, and need not come back after a failure. */
+  #abandon(): void {
+    if (this.#lent === undefined) return;
+    this.carrier.abandon(this.#lent);
+    this.#lent = undefined;
   }
 }
