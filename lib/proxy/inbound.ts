@@ -120,17 +120,20 @@ interface Tunnel {
 }
 
 /** Throws a Refusal for what has no record yet; later failures are the record's. */
-async function deliver(tunnel: Tunnel): Promise<void> {
-  const { parts, seat, arrival, request, answer, peer, workload } = tunnel;
+async function deliver(asked: Tunnel): Promise<void> {
+  const { parts, seat, arrival, request, answer, peer } = asked;
   const questions = new Questions(parts);
   if (!cameThroughGateway(parts, request)) await questions.askForLabels(arrival.source.ip);
+  let tunnel = ofToday(asked);
   let plan = planTunnel(tunnel, questions);
   while (plan.kind === "ask") {
     if (!await questions.ask(plan.name)) {
       throw new Refusal({ kind: "not_told", name: plan.name });
     }
+    tunnel = ofToday(asked);
     plan = planTunnel(tunnel, questions);
   }
+  const { workload } = tunnel;
   if (plan.kind === "refuse") throw new Refusal(plan.failure);
   const facts: ConnectionFacts = {
     source: arrival.source,
@@ -170,6 +173,11 @@ async function deliver(tunnel: Tunnel): Promise<void> {
     answer.refuse(failure);
     record.end(failure);
   }
+}
+
+/** Our workload may have changed while we asked; no row was there that would have been judged again. */
+function ofToday(tunnel: Tunnel): Tunnel {
+  return { ...tunnel, workload: tunnel.parts.local.current ?? tunnel.workload };
 }
 
 function planTunnel(

@@ -41,8 +41,10 @@ async function deliver(
   arrival: Arrival,
   startMs: number,
 ): Promise<void> {
-  const workload = await parts.local.get(arrival.local.ip);
+  const known = await parts.local.get(arrival.local.ip);
   await new Questions(parts).askForLabels(arrival.source.ip);
+  // It may have changed meanwhile, and no row was there that would have been judged again.
+  const workload = parts.local.current ?? known;
   const target = arrival.destination;
   const facts: ConnectionFacts = { source: arrival.source, destination: target };
   const log = parts.log.within({

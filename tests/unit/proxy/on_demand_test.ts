@@ -2,7 +2,7 @@
 import { deepStrictEqual, match, rejects, strictEqual } from "node:assert/strict";
 import type { ToControl } from "#link";
 import { at, ports, workload } from "../route/world.ts";
-import { onDemand, readText, World } from "./world.ts";
+import { deny, onDemand, readText, World } from "./world.ts";
 
 const questions = (told: readonly ToControl[]) =>
   told.filter((word) => word.tell === "want_address").map(({ name }) => name);
@@ -85,4 +85,35 @@ Deno.test("where everything is sent anyway nobody waits for an address", async (
   await world.clock.advance(0);
   strictEqual(world.kernel.dialled.length, 2);
   deepStrictEqual(questions(world.told), []);
+});
+
+Deno.test("a policy that our workload got while a peer's name was asked for holds for that peer", async () => {
+  const world = await new World(onDemand).start();
+  const peer = world.kernel.connect(15006, at("10.7.0.1:5000"), at("10.1.0.5:8080"));
+  await world.clock.advance(0);
+  const { writer } = world.mesh;
+  writer.upsertPolicy({ ...deny, scope: "WorkloadSelector" });
+  writer.upsertWorkload(
+    workload("web", { ips: ["10.1.0.5"], authorizationPolicies: [deny.key] }),
+  );
+  world.commit();
+  await world.clock.advance(0);
+  world.port.post({ tell: "address_answered", name: "/10.7.0.1", isAnswered: true });
+  await rejects(readText(peer), { kind: "reset" });
+  strictEqual(world.kernel.dialled.length, 0);
+});
+
+Deno.test("who still waits for an answer when its instance ends dials nobody: the namespace is another's by then", async () => {
+  const world = await new World(onDemand).start();
+  world.kernel.connect(15001, at("10.1.0.5:40000"), at("10.1.0.7:80"));
+  world.kernel.connect(15006, at("10.7.0.1:5000"), at("10.1.0.5:8080"));
+  await world.clock.advance(0);
+  world.port.post({ tell: "close", instance: 1, deadlineMs: 0 });
+  await world.clock.advance(5_000);
+  strictEqual(world.groundsGoneCount, 1);
+  for (const name of ["/10.1.0.7", "/10.7.0.1"]) {
+    world.port.post({ tell: "address_answered", name, isAnswered: true });
+  }
+  await world.clock.advance(0);
+  strictEqual(world.kernel.dialled.length, 0);
 });
