@@ -1,6 +1,6 @@
 import { authorize, type ConnectionFacts } from "#authz";
 import type { ConnectionLists, ConnectionRow } from "#link";
-import type { MeshView, Workload } from "#mesh";
+import type { MeshView, Policy, Workload } from "#mesh";
 import { Stop, type StopSignal } from "#system";
 import type { Failure } from "#values";
 import { Quiet, type QuietLimits } from "./reaper.ts";
@@ -29,6 +29,8 @@ interface InboundRow extends OutboundRow {
   readonly facts: ConnectionFacts;
   /** As it was when the connection was accepted. */
   readonly workload: Workload;
+  /** What it was judged by when it was judged again last. */
+  judgedBy: readonly Policy[] | undefined;
 }
 
 /** Every live connection of one proxy instance, so that a change of policy or a drain finds it. */
@@ -52,19 +54,29 @@ export class Connections {
    * (behaviour.md 5.6).
    */
   trackInbound(shown: ConnectionRow, facts: ConnectionFacts, workload: Workload): Row {
-    return this.#track(this.#inbound, { shown, ...newRow("destination"), facts, workload });
+    const row = { shown, ...newRow("destination"), facts, workload, judgedBy: undefined };
+    return this.#track<InboundRow>(this.#inbound, row);
   }
 
   /**
    * Ends every connection that today's policies no longer allow; returns how many. Asks anew instead of comparing
-   * policies: also a removed one can turn allow into deny and back (behaviour.md 5.6).
+   * policies: also a removed one can turn allow into deny and back (behaviour.md 5.6). Who was judged by the very same
+   * list is not asked again: a large push is hundreds of commits, of which hardly one concerns this workload.
    */
   recheck(view: MeshView): number {
     let revokedCount = 0;
+    const policiesOf = new Map<string, readonly Policy[]>();
     for (const row of this.#inbound) {
-      // The current record (behaviour.md 18.21), so that a policy newly listed by the workload counts too.
-      const workload = view.workload(row.workload.uid) ?? row.workload;
-      if (authorize(view.policiesFor(workload), row.facts).allowed) continue;
+      const { uid } = row.workload;
+      let policies = policiesOf.get(uid);
+      if (policies === undefined) {
+        // The current record (behaviour.md 18.21), so that a policy newly listed by the workload counts too.
+        policies = view.policiesFor(view.workload(uid) ?? row.workload);
+        policiesOf.set(uid, policies);
+      }
+      if (policies === row.judgedBy) continue;
+      row.judgedBy = policies;
+      if (authorize(policies, row.facts).allowed) continue;
       row.revoke.abort({ kind: "policy_changed" } satisfies Failure);
       revokedCount++;
     }
