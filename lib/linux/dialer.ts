@@ -2,7 +2,7 @@ import { type Dialer, type DialerOptions, DialError, type DialOptions } from "#s
 import { Ip, SocketAddress } from "#values";
 import type { Clock } from "#system";
 import type { SocketWatch } from "./socket_watch.ts";
-import { C, c, errno } from "./libc.ts";
+import { C, errno } from "./libc.ts";
 import { CallError, describeErrno, EINPROGRESS, errnoName, ETIMEDOUT } from "./errno.ts";
 import { waiterOfThread } from "./epoll.ts";
 import { handOverFd } from "./fd_ledger.ts";
@@ -11,7 +11,7 @@ import { adoptSocket } from "./runtime_handles.ts";
 import {
   bindTo,
   closeFd,
-  encodeSockaddr,
+  connectTo,
   getOption,
   isReady,
   localAddressOf,
@@ -68,8 +68,7 @@ export class TcpDialer implements Dialer {
   }
 
   async #connect(fd: number, to: SocketAddress, timeoutMs: number): Promise<void> {
-    const sockaddr = encodeSockaddr(to);
-    if (c.connect(fd, sockaddr, sockaddr.length) === 0) return;
+    if (connectTo(fd, to) === 0) return;
     const failed = errno();
     if (failed !== EINPROGRESS) throw new CallError("connect", failed);
     // On loopback and veth the answer is mostly there already: no thread, no timer.

@@ -115,7 +115,17 @@ export function cString(text: string): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(`${text}\0`);
 }
 
-/** An `int` in memory. */
-export function cInt(value: number): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(new Int32Array([value]).buffer);
+/** An `int` in memory, which is the caller's for good: one that is made for each call is one more for the collector. */
+export class CInt {
+  readonly #value = new Int32Array(1);
+  readonly bytes = new Uint8Array(this.#value.buffer);
+
+  set(value: number): Uint8Array<ArrayBuffer> {
+    this.#value[0] = value;
+    return this.bytes;
+  }
+
+  get(): number {
+    return this.#value[0]!;
+  }
 }

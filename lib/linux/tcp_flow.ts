@@ -3,10 +3,12 @@ import { type Flow, type FlowTaker, StreamError } from "#stream";
 import type { Outlet } from "./outlet.ts";
 import { readInto, readNoMore, readOn } from "./runtime_handles.ts";
 
+const NO_BYTES = new Uint8Array();
+
 /** A TCP connection as the runtime has it. Its TcpStream hands on what the socket says. */
 export class TcpFlow implements Flow {
   #taker: FlowTaker | undefined;
-  #buffer: Uint8Array = new Uint8Array();
+  #buffer: Uint8Array = NO_BYTES;
   #isPaused = false;
   #isReceiving = false;
   #finish: (() => void) | undefined;
