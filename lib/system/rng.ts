@@ -8,10 +8,28 @@ export interface Rng {
   bytes(count: number): Uint8Array<ArrayBuffer>;
 }
 
+/** What is fetched from the system at once: a call for each connection's trace id costs more than its 16 bytes. */
+const DRAWN_BYTES = 1_024;
+const drawn = new Uint8Array(DRAWN_BYTES);
+let drawnLeft = 0;
+
+/** Every byte is given away once, and forgotten here. */
+function randomBytes(count: number): Uint8Array<ArrayBuffer> {
+  if (count > DRAWN_BYTES) return crypto.getRandomValues(new Uint8Array(count));
+  if (count > drawnLeft) {
+    crypto.getRandomValues(drawn);
+    drawnLeft = DRAWN_BYTES;
+  }
+  const bytes = drawn.slice(drawnLeft - count, drawnLeft);
+  drawn.fill(0, drawnLeft - count, drawnLeft);
+  drawnLeft -= count;
+  return bytes;
+}
+
 export const realRng: Rng = {
   next: () => Math.random(),
   below: (limit) => Math.floor(Math.random() * limit),
-  bytes: (count) => crypto.getRandomValues(new Uint8Array(count)),
+  bytes: randomBytes,
 };
 
 /** The same seed gives the same night again (xorshift32; for tests and simulations, not for secrets). */

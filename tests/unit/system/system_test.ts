@@ -54,3 +54,17 @@ Deno.test("realClock does not fire at once for a delay beyond 31 bits", async ()
   strictEqual(fired, false);
   timer.cancel();
 });
+
+Deno.test("realRng gives no byte twice, in pieces of any length", () => {
+  const seen = new Set<string>();
+  for (let round = 0; round < 500; round++) {
+    for (const count of [8, 16, 1_500]) {
+      const bytes = realRng.bytes(count);
+      strictEqual(bytes.length, count);
+      // Eight bytes that are the same, or zeros, come once in 2^64 by chance.
+      seen.add(bytes.subarray(count - 8).toHex());
+      seen.add("00".repeat(8));
+    }
+  }
+  strictEqual(seen.size, 1_501);
+});
