@@ -91,6 +91,8 @@ export class Metrics {
   #slotsCount = 0;
   #searchedMs = -Infinity;
   readonly #sets = new Map<string, LabelSet>();
+  /** By the very array that was given; it holds no array that nobody else does. */
+  readonly #frozen = new WeakMap<readonly string[], LabelSet>();
   readonly #rows = new Map<FamilyName, Set<Row>>(FAMILY_NAMES.map((name) => [name, new Set()]));
   readonly #reads = new Map<FamilyName, Set<Read>>(FAMILY_NAMES.map((name) => [name, new Set()]));
   readonly #news: News | undefined;
@@ -105,10 +107,13 @@ export class Metrics {
     this.#news = options.thread && new News(options.thread.onChange);
   }
 
-  /** The series of `family` with these label values, in the family's order; it exists from now on, with 0. */
+  /**
+   * The series of `family` with these label values, in the family's order; it exists from now on, with 0. An array that
+   * is frozen and given again is found without its values being looked at.
+   */
   series(family: FamilyName, labels: readonly string[]): Series {
     checkLabels(family, labels);
-    const row = this.#row(family, labels.map(cleanLabel));
+    const row = this.#frozen.get(labels)?.rows.get(family) ?? this.#look(family, labels);
     row.heldCount++;
     return new HeldSeries(this.#cells, row, familyOf(family).type === "counter", this.#nowMs);
   }
@@ -190,8 +195,17 @@ export class Metrics {
     if (format === "openmetrics") yield "# EOF\n";
   }
 
+  #look(family: FamilyName, labels: readonly string[]): Row {
+    const clean = labels.map(cleanLabel);
+    const row = this.#row(family, clean);
+    // What overflows now may find room later.
+    const isOwn = row.set.key === keyOf(clean);
+    if (isOwn && Object.isFrozen(labels)) this.#frozen.set(labels, row.set);
+    return row;
+  }
+
   #row(family: FamilyName, labels: readonly string[]): Row {
-    const key = labels.join("\0");
+    const key = keyOf(labels);
     const known = this.#sets.get(key)?.rows.get(family);
     if (known !== undefined) return known;
     if (!this.#hasRoom() && labels.some((label) => label !== OVERFLOW)) {
@@ -349,6 +363,10 @@ class HeldSeries implements Series {
     this.#row.idleSinceMs = this.#nowMs();
     this.#row = undefined;
   }
+}
+
+function keyOf(labels: readonly string[]): string {
+  return labels.join("\0");
 }
 
 function checkLabels(family: FamilyName, labels: readonly string[]): void {

@@ -12,7 +12,7 @@ import type { Peer } from "#tls";
 import { CONSEQUENCES, type Failure, Refusal, SocketAddress } from "#values";
 import { carry } from "./carry.ts";
 import { dialFor } from "./dial.ts";
-import { baggageOf, hexOf } from "./outbound.ts";
+import { baggageHeader, hexOf } from "./outbound.ts";
 import type { ProxyParts } from "./parts.ts";
 import { Questions } from "./questions.ts";
 import { ConnectionRecord, logEarlyDenial } from "./record.ts";
@@ -164,7 +164,7 @@ async function deliver(asked: Tunnel): Promise<void> {
     if (row.revoked.aborted) throw new Refusal(row.revoked.reason as Failure);
     await using downstream = answer.accept(
       parts.settings.responseBaggage
-        ? new Map([["baggage", [Headings.baggage(baggageOf(workload))]]])
+        ? new Map([["baggage", [baggageHeader(workload)]]])
         : new Map(),
     );
     await carry(row, record, downstream, application, peer);
@@ -240,12 +240,12 @@ function sourceOf(
   request: IncomingTunnel,
 ): { readonly workload: Workload | undefined; readonly baggage?: Baggage } {
   const { network, responseBaggage } = parts.settings;
-  return {
-    workload: cameThroughGateway(parts, request)
-      ? undefined
-      : parts.view.workloadAt(network, arrival.source.ip),
-    ...(responseBaggage ? { baggage: Headings.parseBaggage(request.headers) } : {}),
-  };
+  const workload = cameThroughGateway(parts, request)
+    ? undefined
+    : parts.view.workloadAt(network, arrival.source.ip);
+  // The record wins over baggage, whole.
+  if (workload !== undefined || !responseBaggage) return { workload };
+  return { workload, baggage: Headings.parseBaggage(request.headers) };
 }
 
 /** Throws a Refusal (not_connect, bad_authority). */

@@ -275,13 +275,12 @@ export class ProxyInstance {
   }
 
   #gauge(reporter: "source" | "destination", arrival: Arrival): void {
-    const open = this.deps.metrics.series("istio_tcp_sockets_open", [reporter]);
+    const open = this.#sockets.open(reporter);
     open.add(1);
     this.#arrivals.add(arrival);
     void arrival.stream.closed.then(() => {
       this.#arrivals.delete(arrival);
       open.add(-1);
-      open[Symbol.dispose]();
     });
   }
 

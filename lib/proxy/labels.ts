@@ -39,6 +39,43 @@ interface End {
 
 const RESPONSE_FLAGS_AT = 21;
 
+/** Pairs of workloads whose labels are remembered, of about 1 KB each. */
+const REMEMBERED_PAIRS_MAX = 1_024;
+
+interface Remembered {
+  readonly traffic: Traffic;
+  readonly labels: readonly string[];
+}
+
+/** By source and destination. The mesh gives the same object for as long as a workload has not changed. */
+let remembered = new WeakMap<Workload, WeakMap<Workload, Remembered>>();
+let rememberedCount = 0;
+
+/** `trafficLabels`, the same array again for a pair that talks again; frozen. */
+export function labelsOfPair(traffic: Traffic): readonly string[] {
+  const source = traffic.source.workload;
+  const destination = traffic.destination.workload;
+  if (source === undefined || destination === undefined) return trafficLabels(traffic);
+  const known = remembered.get(source)?.get(destination);
+  if (known !== undefined && isSame(known.traffic, traffic)) return known.labels;
+  if (known === undefined && ++rememberedCount > REMEMBERED_PAIRS_MAX) {
+    remembered = new WeakMap();
+    rememberedCount = 1;
+  }
+  const labels = Object.freeze(trafficLabels(traffic));
+  let ofSource = remembered.get(source);
+  if (ofSource === undefined) remembered.set(source, ofSource = new WeakMap());
+  ofSource.set(destination, { traffic, labels });
+  return labels;
+}
+
+/** Of the same two workloads. */
+function isSame(a: Traffic, b: Traffic): boolean {
+  return a.reporter === b.reporter && a.service === b.service && a.mutualTls === b.mutualTls &&
+    a.source.principal === b.source.principal &&
+    a.destination.principal === b.destination.principal;
+}
+
 /** All 27 values in their order, with `response_flags` `-`. */
 export function trafficLabels(traffic: Traffic): string[] {
   const source = endOf(traffic.source.workload, traffic.source.baggage, traffic.source.principal);
@@ -63,7 +100,8 @@ export function trafficLabels(traffic: Traffic): string[] {
 }
 
 /** The same labels with another `response_flags`. */
-export function withFlag(labels: readonly string[], flag: string): string[] {
+export function withFlag(labels: readonly string[], flag: string): readonly string[] {
+  if (labels[RESPONSE_FLAGS_AT] === flag) return labels;
   return labels.with(RESPONSE_FLAGS_AT, flag);
 }
 

@@ -20,6 +20,9 @@ export interface LocalWorkloadOptions {
 export class LocalWorkload {
   #epoch = -1;
   #workload: Workload | undefined;
+  /** Whose name was asked for last: each connection asks several times, mostly for the same one. */
+  #named: Workload | undefined;
+  #name: SpiffeId | undefined;
   readonly #waiters = new Set<(workload: Workload | undefined) => void>();
 
   constructor(private readonly options: LocalWorkloadOptions) {}
@@ -60,7 +63,11 @@ export class LocalWorkload {
 
   /** Our own name: the trust domain is the record's, the rest is what the node calls us (behaviour.md 9.7). */
   identityOf(workload: Workload): SpiffeId {
-    return identityOf({ ...workload, ...this.options.info });
+    if (workload !== this.#named || this.#name === undefined) {
+      this.#name = identityOf({ ...workload, ...this.options.info });
+      this.#named = workload;
+    }
+    return this.#name;
   }
 
   /** The mesh has changed. */

@@ -137,7 +137,7 @@ async function openUpstream(
         {
           authority: plan.authority,
           headers: new Map([
-            ["baggage", [Headings.baggage(baggageOf(source))]],
+            ["baggage", [baggageHeader(source)]],
             ["forwarded", [Headings.forwarded(client, plan.service?.hostname)]],
             ["traceparent", [Headings.traceparent(traceId, hexOf(parts.rng.bytes(8)))]],
           ]),
@@ -186,8 +186,20 @@ function deny(parts: ProxyParts, arrival: OutboundArrival, failure: Failure): vo
   );
 }
 
+/** The mesh gives the same object for as long as a workload has not changed. */
+const baggageHeaders = new WeakMap<Workload, string>();
+
 /** What a workload says of itself to the other side. */
-export function baggageOf(workload: Workload): Baggage {
+export function baggageHeader(workload: Workload): string {
+  let header = baggageHeaders.get(workload);
+  if (header === undefined) {
+    header = Headings.baggage(baggageOf(workload));
+    baggageHeaders.set(workload, header);
+  }
+  return header;
+}
+
+function baggageOf(workload: Workload): Baggage {
   return {
     clusterId: workload.clusterId,
     namespace: workload.namespace,

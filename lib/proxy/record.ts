@@ -7,7 +7,7 @@ import type { Metrics, Series } from "#metrics";
 import type { Meter } from "#stream";
 import type { Clock } from "#system";
 import { CONSEQUENCES, describeFailure, type Failure, SocketAddress } from "#values";
-import { type Traffic, trafficLabels, withFlag } from "./labels.ts";
+import { labelsOfPair, type Traffic, withFlag } from "./labels.ts";
 
 export interface Ends {
   readonly client: SocketAddress;
@@ -40,7 +40,7 @@ export class ConnectionRecord implements Meter, Disposable {
     startMs: number,
   ) {
     this.#startMs = startMs;
-    this.#labels = trafficLabels(traffic);
+    this.#labels = labelsOfPair(traffic);
     using opened = parts.metrics.series("istio_tcp_connections_opened", this.#labels);
     opened.add(1);
     this.#receivedSeries = parts.metrics.series("istio_tcp_received_bytes", this.#labels);
@@ -82,7 +82,7 @@ export class ConnectionRecord implements Meter, Disposable {
 
   #count(
     family: "istio_tcp_connections_closed" | "istio_tcp_connections_failed",
-    labels: string[],
+    labels: readonly string[],
   ) {
     using series = this.parts.metrics.series(family, labels);
     series.add(1);

@@ -12,7 +12,12 @@ export type Reporter = "source" | "destination";
 
 /** The gauge of sockets by state (`ztunnel_sockets`). */
 export class SocketStates {
-  readonly #series = new Map<string, Series>();
+  readonly #series: Readonly<Record<Reporter, Map<SocketState, Series>>> = {
+    source: new Map(),
+    destination: new Map(),
+  };
+
+  readonly #open: { source?: Series; destination?: Series } = {};
 
   constructor(private readonly metrics: Metrics) {}
 
@@ -22,13 +27,17 @@ export class SocketStates {
     if (to !== undefined) this.#of(reporter, to).add(1);
   }
 
+  /** The gauge of all sockets that came in (`istio_tcp_sockets_open`). */
+  open(reporter: Reporter): Series {
+    return this.#open[reporter] ??= this.metrics.series("istio_tcp_sockets_open", [reporter]);
+  }
+
   /** Held for good: ten at most. */
   #of(reporter: Reporter, state: SocketState): Series {
-    const key = `${reporter} ${state}`;
-    let series = this.#series.get(key);
+    let series = this.#series[reporter].get(state);
     if (series === undefined) {
       series = this.metrics.series("ztunnel_sockets", [reporter, state]);
-      this.#series.set(key, series);
+      this.#series[reporter].set(state, series);
     }
     return series;
   }

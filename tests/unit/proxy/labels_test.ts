@@ -1,6 +1,6 @@
-import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, notStrictEqual, strictEqual } from "node:assert/strict";
 import { FAMILIES } from "#metrics";
-import { trafficLabels, withFlag } from "../../../lib/proxy/labels.ts";
+import { labelsOfPair, type Traffic, trafficLabels, withFlag } from "../../../lib/proxy/labels.ts";
 import { identity, ports, service, workload } from "../route/world.ts";
 
 const web = workload("web-6c", {
@@ -100,4 +100,37 @@ Deno.test("trafficLabels() takes baggage for an unknown source, its app being th
   });
   strictEqual(of(nobody, "source_workload"), "unknown");
   strictEqual(of(nobody, "source_principal"), "unknown");
+});
+
+Deno.test("labelsOfPair() gives a pair that talks again the same labels, and no other pair's", () => {
+  const traffic: Traffic = {
+    reporter: "source",
+    source: { workload: web, principal: identity("web") },
+    destination: { workload: cart, principal: identity("cart") },
+    service: cartService,
+    mutualTls: true,
+  };
+  const first = labelsOfPair(traffic);
+  strictEqual(labelsOfPair({ ...traffic, source: { ...traffic.source } }), first);
+  const others: Traffic[] = [
+    { ...traffic, reporter: "destination" },
+    { ...traffic, service: undefined },
+    { ...traffic, mutualTls: false },
+    { ...traffic, source: { workload: web, principal: undefined } },
+    { ...traffic, destination: { workload: cart, principal: undefined } },
+    { ...traffic, destination: { workload: web, principal: identity("cart") } },
+    // As after an update: another object, whatever it says.
+    {
+      ...traffic,
+      source: { workload: { ...web, clusterId: "moved" }, principal: identity("web") },
+    },
+    { ...traffic, source: { workload: undefined, principal: identity("web") } },
+    traffic,
+  ];
+  for (const other of others) deepStrictEqual([...labelsOfPair(other)], trafficLabels(other));
+  for (let pod = 0; pod < 3_000; pod++) {
+    labelsOfPair({ ...traffic, source: { workload: { ...web }, principal: identity("web") } });
+  }
+  notStrictEqual(labelsOfPair(traffic), first, "what is remembered is bounded");
+  deepStrictEqual([...labelsOfPair(traffic)], trafficLabels(traffic));
 });
