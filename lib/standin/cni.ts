@@ -89,7 +89,7 @@ export class Cni implements AsyncDisposable {
       options.onEvent?.(`removed namespace "${name}", which an earlier run had left`);
     }
     const ledger = new Ledger(options.ledger, options.uplink ? uplinkName(options) : undefined);
-    const network = new NodeNetwork(options, (name) => ledger.record(name));
+    const network = new NodeNetwork(options, ledger);
     const cni = new Cni(network, ledger, options);
     try {
       await network.build();

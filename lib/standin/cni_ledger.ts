@@ -18,7 +18,7 @@ const NAMESPACES = "/run/netns";
 /** One run's file. */
 export class Ledger {
   readonly #path: string;
-  readonly #names: string[] = [];
+  readonly #names = new Set<string>();
   #saved: Promise<void> = Promise.resolve();
 
   constructor(private readonly folder: string, private readonly link: string | undefined) {
@@ -32,9 +32,13 @@ export class Ledger {
         `a network namespace "${name}" exists already and is not ours; look at it with: ip netns pids ${name}`,
       );
     }
-    this.#names.push(name);
-    this.#saved = this.#saved.then(() => this.#save());
-    await this.#saved;
+    this.#names.add(name);
+    await this.#saveInTurn();
+  }
+
+  /** It is gone, or never was: whoever has that name from now on is not us. */
+  async forget(name: string): Promise<void> {
+    if (this.#names.delete(name)) await this.#saveInTurn();
   }
 
   /** All is taken down. */
@@ -45,13 +49,17 @@ export class Ledger {
     await Deno.remove(this.folder).catch(() => {});
   }
 
+  async #saveInTurn(): Promise<void> {
+    await (this.#saved = this.#saved.then(() => this.#save()));
+  }
+
   async #save(): Promise<void> {
     await Deno.mkdir(this.folder, { recursive: true, mode: 0o700 });
     const entry: Entry = {
       pid: Deno.pid,
       started: await startOf(Deno.pid) ?? "",
       link: this.link,
-      names: this.#names,
+      names: [...this.#names],
     };
     // By a rename: half a file would hide what it names.
     await Deno.writeTextFile(`${this.#path}.new`, JSON.stringify(entry));

@@ -8,6 +8,7 @@
  */
 import { Ip } from "#values";
 import { nodeRules, podRules, probeRule, ROUTING, type RuleFlavour } from "./cni_rules.ts";
+import type { Ledger } from "./cni_ledger.ts";
 import { fed, runScript } from "./shell.ts";
 
 /** Where `ip netns exec` looks for files that a namespace has in the place of those in /etc. */
@@ -52,8 +53,8 @@ export class NodeNetwork {
 
   constructor(
     private readonly options: NetworkOptions,
-    /** Called before a namespace is made: whoever comes after a crash must know of it. */
-    private readonly record: (name: string) => Promise<void>,
+    /** Told before a namespace is made, and when it is gone: whoever comes after a crash must know of it. */
+    private readonly ledger: Pick<Ledger, "record" | "forget">,
   ) {}
 
   /** A pod's or node's namespace, as `ip netns` knows it. */
@@ -220,18 +221,26 @@ export class NodeNetwork {
   }
 
   async #create(name: string, batch: string, shell = ""): Promise<void> {
-    await this.record(name);
-    let script = `ip netns add ${name}\n`;
+    await this.ledger.record(name);
+    try {
+      await runScript(`ip netns add ${name}\n`);
+    } catch (error) {
+      await this.ledger.forget(name);
+      throw error;
+    }
+    // Ours from here on, also if what follows fails.
+    this.names.add(name);
+    let script = "";
     if (batch !== "") script += fed(`ip -n ${name} -batch -`, batch);
     if (shell !== "") script += fed(`ip netns exec ${name} sh -e`, shell);
-    await runScript(script);
-    this.names.add(name);
+    if (script !== "") await runScript(script);
     await this.#writeHosts(name);
   }
 
   async #remove(name: string): Promise<void> {
     if (!this.names.delete(name)) return;
     await removeNamespace(name);
+    await this.ledger.forget(name);
   }
 }
 

@@ -7,6 +7,7 @@ import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { create } from "@bufbuild/protobuf";
 import { WorkloadRequestSchema, WorkloadResponseSchema, ZdsHelloSchema } from "#proto/zds_pb.ts";
 import { Cni } from "#standin";
+import { Ip } from "#values";
 import { HandZds, Nodes } from "../support/cni.ts";
 import { testAsRoot } from "../support/needs.ts";
 import { sh, until } from "../support/netns.ts";
@@ -266,6 +267,8 @@ testAsRoot(
     const code = `import { Cni } from "#standin";
       const cni = await Cni.start(${JSON.stringify(options)});
       await cni.addPod({ name: "a", namespace: "x", serviceAccount: "x", node: "node1" });
+      await cni.addPod({ name: "c", namespace: "x", serviceAccount: "x", node: "node1" });
+      await cni.removePod("c");
       console.log("up");
       setInterval(() => {}, 1000);`;
     await Deno.writeTextFile(`${folder}/run.ts`, code);
@@ -279,7 +282,8 @@ testAsRoot(
     await child.status;
     await reader.cancel();
     match(await sh("ip netns list"), new RegExp(`${prefix}a`));
-    await sh(`ip netns add ${prefix}b`);
+    // One that a stranger has had all the time, and one whose name was ours once.
+    await sh(`ip netns add ${prefix}b && ip netns add ${prefix}c`);
     try {
       const events: string[] = [];
       await using cni = await Cni.start({ ...options, onEvent: (text) => events.push(text) });
@@ -289,11 +293,20 @@ testAsRoot(
           `removed namespace "${prefix}${name}", which an earlier run had left`
         ),
       );
-      await rejects(cni.addPod({ ...SPEC, name: "b" }), /exists already and is not ours/);
+      for (const name of ["b", "c"]) {
+        await rejects(cni.addPod({ ...SPEC, name }), /exists already and is not ours/);
+      }
+      // A namespace that can be made, from whose address no gateway can be reached: it goes again.
+      const ips = [Ip.parse("10.88.0.1")!];
+      await rejects(cni.addPod({ ...SPEC, name: "d", ips }), /exit code/);
+      strictEqual((await sh("ip netns list")).includes(`${prefix}d`), false);
       strictEqual(cni.pods.length, 0);
     } finally {
-      strictEqual((await sh("ip netns list")).includes(`${prefix}b`), true);
-      await sh(`ip netns del ${prefix}b`);
+      const left = await sh("ip netns list");
+      for (const name of ["b", "c"]) {
+        ok(left.includes(`${prefix}${name}`), left);
+        await sh(`ip netns del ${prefix}${name}`);
+      }
     }
     strictEqual((await sh("ip netns list")).includes(prefix), false);
     await Deno.remove(folder, { recursive: true });
