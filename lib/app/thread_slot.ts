@@ -62,6 +62,8 @@ export class ThreadSlot {
   #lastListing = 0;
   #draining: PromiseWithResolvers<void> | undefined;
   #isStopped = false;
+  /** It has not ended its drain in time: nothing that it may still say is waited for. */
+  #isGivenUp = false;
   readonly #silence: Disposable;
 
   constructor(private readonly index: number, private readonly deps: SlotDeps) {
@@ -85,7 +87,9 @@ export class ThreadSlot {
   open(instance: Opened): Promise<void> {
     const answer = Promise.withResolvers<void>();
     this.#opening.set(instance.id, answer);
-    if (this.#life !== undefined) this.#order(this.#life, instance);
+    const isLost = this.#life === undefined && !this.deps.isReplaced();
+    if (this.#isGivenUp || isLost) this.#refuseOpening();
+    else if (this.#life !== undefined) this.#order(this.#life, instance);
     return answer.promise;
   }
 
@@ -93,7 +97,7 @@ export class ThreadSlot {
   async close(id: number, deadlineMs: number): Promise<void> {
     // Nobody shall wait for what will not be.
     this.#settle(this.#opening, id);
-    if (this.#life === undefined) return;
+    if (this.#life === undefined || this.#isGivenUp) return;
     // Who asks again, with a nearer deadline, waits for the same end.
     const answer = this.#closing.get(id) ?? Promise.withResolvers<void>();
     this.#closing.set(id, answer);
@@ -108,6 +112,9 @@ export class ThreadSlot {
     this.tell({ tell: "drain", deadlineMs });
     const giveUp = this.deps.clock.after(deadlineMs + THREAD_LIMITS.drainSlackMs, () => {
       this.deps.log.error?.("a data thread does not end its drain", { thread: this.index });
+      this.#isGivenUp = true;
+      this.#refuseOpening();
+      this.#settleClosing();
       answer.resolve();
     });
     await answer.promise;
@@ -260,13 +267,13 @@ export class ThreadSlot {
     life.thread.port.close();
     life.thread.kill();
     life.cells.detach();
-    for (const id of [...this.#closing.keys()]) this.#settle(this.#closing, id);
+    this.#settleClosing();
     for (const answer of this.#listing.values()) answer.resolve([]);
     this.#draining?.resolve();
     void this.#bury(life);
     log.error?.("bug: a data thread has died", { thread: this.index, error: reason });
     this.deps.onDeath(reason);
-    if (!this.deps.isReplaced()) return;
+    if (!this.deps.isReplaced()) return this.#refuseOpening();
     if (clock.monotonicMs() - life.bornMs >= THREAD_LIMITS.soundAfterMs) this.#backoff.reset();
     const restartMs = this.#backoff.nextMs();
     clock.after(restartMs, () => {
@@ -291,6 +298,18 @@ export class ThreadSlot {
     mesh.retract(handles);
     const closedCount = ledger.closeAll();
     log.debug?.("a dead data thread is gone", { thread: this.index, closedCount });
+  }
+
+  #settleClosing(): void {
+    for (const id of [...this.#closing.keys()]) this.#settle(this.#closing, id);
+  }
+
+  /** Nobody is there any more who could: whoever waits would keep the process from ending. */
+  #refuseOpening(): void {
+    for (const { reject } of this.#opening.values()) {
+      reject(new Error(`data thread ${this.index} is gone and has no successor`));
+    }
+    this.#opening.clear();
   }
 
   #settle(waiting: Map<number, PromiseWithResolvers<void>>, id: number): void {

@@ -231,7 +231,7 @@ test("a thread whose program cannot be loaded counts as dead, and says why", asy
 test("all threads drain at once, and one that hangs is not waited for", async () => {
   await using _app = doublingServer(APP.ip, APP.port);
   await using world = new World();
-  await world.threads.open({ kind: "dedicated", info: INFO });
+  const instance = await world.threads.open({ kind: "dedicated", info: INFO });
   world.threads.start();
   const connections = await connectAll(40);
   let startMs = performance.now();
@@ -246,7 +246,25 @@ test("all threads drain at once, and one that hangs is not waited for", async ()
     "no thread accepts",
   );
   startMs = performance.now();
+  await instance.close(0);
+  await rejects(world.threads.open({ kind: "pod", info: INFO }), /has no successor/);
+  ok(performance.now() - startMs < 1_500, "nor when its pods are let go of");
   closeAll(connections);
+});
+
+test("a pod that is to start when its thread is lost in a drain keeps nobody waiting", async () => {
+  await using world = new World({ count: 1 });
+  await world.threads.report();
+  world.order(0, "hang");
+  await until("it says nothing", async () => {
+    const askedMs = performance.now();
+    await world.threads.report();
+    return performance.now() - askedMs > 1_500;
+  });
+  const drained = world.threads.drain(200);
+  await rejects(world.threads.open({ kind: "pod", info: INFO }), /has no successor/);
+  await drained;
+  ok(!world.log.includes("another data thread"));
 });
 
 test("a thread in a turn without an end is told of, measured, and in the end nothing but a new process helps", async () => {
