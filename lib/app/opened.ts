@@ -32,15 +32,21 @@ export class Opened {
   /** For one thread, whose ledger has all descriptors in it. Throws a ListenError or CallError when there are none left. */
   specFor(ledger: FdLedger): InstanceSpec {
     const listenerFds: Partial<Record<Component, number>> = {};
-    for (const [component, acceptor] of this.#shared) {
-      listenerFds[component] = acceptor.duplicate();
-      ledger.add(listenerFds[component]);
+    try {
+      for (const [component, acceptor] of this.#shared) {
+        listenerFds[component] = acceptor.duplicate();
+        ledger.add(listenerFds[component]);
+      }
+      return {
+        ...this.order,
+        ...(this.netnsFd === undefined ? {} : { netnsFd: ledger.lend(this.netnsFd) }),
+        ...(this.#shared.size === 0 ? {} : { listenerFds }),
+      };
+    } catch (error) {
+      // It is tried again and again: each time would leave some behind, when they are scarce already.
+      for (const fd of Object.values(listenerFds)) ledger.recall(fd);
+      throw error;
     }
-    return {
-      ...this.order,
-      ...(this.netnsFd === undefined ? {} : { netnsFd: ledger.lend(this.netnsFd) }),
-      ...(this.#shared.size === 0 ? {} : { listenerFds }),
-    };
   }
 
   /** No connection comes any more, once the threads have closed theirs too. */

@@ -53,6 +53,11 @@ export class FdLedger {
     return duplicate;
   }
 
+  /** Closes what was put in for a thread that has not been told of it. */
+  recall(fd: number): void {
+    if (this.take(fd)) c.close(fd);
+  }
+
   /** Closes a descriptor that was lent to this thread. */
   static close(fd: number): void {
     handOverFd(fd);
