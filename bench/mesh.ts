@@ -1,7 +1,8 @@
 /**
  * What a large mesh costs the real program: a proxy in a process of its own follows an istiod in another one, over real
  * gRPC, while it carries 1,000 requests a second.
- * Run: deno run -A bench/mesh.ts [--workloads 100000] [--rounds 10] [--rate 1000] [--env NAME=VALUE]... [--write]
+ * Run: deno run -A bench/mesh.ts [--workloads 100000] [--rounds 10] [--rate 1000] [--seconds 8] [--env NAME=VALUE]...
+ * [--write]
  * @module
  */
 import { parseArgs } from "node:util";
@@ -15,6 +16,7 @@ const { values: options } = parseArgs({
     workloads: { type: "string", default: "100000" },
     rounds: { type: "string", default: "10" },
     rate: { type: "string", default: "1000" },
+    seconds: { type: "string", default: "8" },
     settle: { type: "string", default: "25" },
     env: { type: "string", multiple: true, default: [] },
     write: { type: "boolean", default: false },
@@ -54,7 +56,7 @@ const env = Object.fromEntries(options.env.map((text) => text.split("=", 2) as [
   await proxy.ready();
   show("RSS with a mesh of 10 workloads", mb(proxy.rssBytes()));
   await using traffic = await Traffic.start(Number(options.rate));
-  await traffic.during(8_000);
+  await traffic.during(Number(options.seconds) * 1_000);
   showPace(`${options.rate} requests/s, no push`, traffic.pace());
 }
 

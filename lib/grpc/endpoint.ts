@@ -93,9 +93,17 @@ async function readToken({ kind, value }: TokenSource): Promise<string> {
   if (kind === "literal") return value;
   // Verbatim, except for the line end of a file written by hand: no header may have one.
   const token = (await readText(value, "the token", TOKEN_BYTES_MAX)).replace(/[\r\n]+$/, "");
-  if (token !== "") return token;
-  throw new Refusal({ kind: "identity", cause: `cannot use the token in ${value}: it is empty` });
+  const why = token === ""
+    ? "it is empty"
+    : LEGAL.test(token)
+    ? undefined
+    : "it has a character that no header may have";
+  if (why === undefined) return token;
+  throw new Refusal({ kind: "identity", cause: `cannot use the token in ${value}: ${why}` });
 }
+
+/** What a header value may be, without what would have to be quoted to be seen (RFC 9110 section 5.5). */
+const LEGAL = /^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/;
 
 async function readText(path: string, what: string, bytesMax: number): Promise<string> {
   const refuse = (why: string): never => {

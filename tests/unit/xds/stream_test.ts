@@ -97,7 +97,7 @@ test("3.1: a mesh arrives, is acknowledged, and is told of in status and metrics
 
 test("3.4: a refusal goes to the server, and the rest of the response applies", async () => {
   using plane = await ControlPlane.start(HOST, [leaf]);
-  const { watch, view } = follow(plane.url);
+  const { watch, view, metrics } = follow(plane.url);
   await using _watch = watch;
   const stream = await plane.stream();
   await stream.request();
@@ -108,6 +108,22 @@ test("3.4: a refusal goes to the server, and the rest of the response applies", 
   match(nack.errorDetail?.message ?? "", /^bad: decode: /);
   strictEqual(view.workloads().length, 1);
   match(watch.status().types[0]?.lastNackReason ?? "", /^bad: /);
+  const url = 'url="type.googleapis.com/istio.workload.Address"';
+  const told = await textOf(metrics);
+  ok(told.includes(`ztunnel_xds_resources_received_total{${url}} 2`), told);
+  ok(told.includes(`ztunnel_xds_resources_rejected_total{${url}} 1`));
+  ok(told.includes(`ztunnel_xds_last_nack_seconds{${url}} 1`), "some Unix time");
+  ok(!told.includes(`ztunnel_xds_last_ack_seconds{${url}}`), "what never was is left out");
+  ok(/^ztunnel_xds_connected_since_seconds 1\d+/m.test(told));
+  ok(/^ztunnel_xds_staleness_seconds 0$/m.test(told));
+  stream.end(14, "transport is closing");
+  plane[Symbol.dispose]();
+  await until("it shows", () => watch.status().state !== "connected");
+  await realClock.sleep(20);
+  const after = await textOf(metrics);
+  ok(/^ztunnel_xds_connected 0$/m.test(after));
+  ok(!/^ztunnel_xds_connected_since_seconds /m.test(after));
+  ok(Number(/^ztunnel_xds_staleness_seconds (\S+)$/m.exec(after)?.[1]) > 0, after);
 });
 
 test("3.1: token, cluster and headers travel with each stream, and a changed token file with the next", () =>
@@ -132,6 +148,9 @@ test("3.1: token, cluster and headers travel with each stream, and a changed tok
     await Deno.writeTextFile(path, "");
     second.call.end();
     await until("the empty token is told", () => /token in .* is empty/.test(errorOf(watch)));
+    await Deno.writeTextFile(path, "sec\nret");
+    await until("a line end is told", () => /token in .* no header may have$/.test(errorOf(watch)));
+    ok(!/sec|ret/.test(errorOf(watch).replace(path, "")), errorOf(watch));
     await Deno.writeTextFile(path, "third");
     deepStrictEqual((await plane.stream()).metadata.get("authorization"), ["Bearer third"]);
   }));
