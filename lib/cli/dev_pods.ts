@@ -117,6 +117,7 @@ class PodsSession {
       nodes: plan.nodes,
       folder,
       ledger: LEDGER,
+      scratch: folder,
       uplink: true,
       onEvent: (text) => this.#note(text),
       ...NETWORK,

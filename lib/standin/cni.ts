@@ -29,6 +29,8 @@ export interface CniOptions extends Partial<NetworkOptions> {
   readonly folder: string;
   /** Where runs note what they made; what dead ones have left there is removed first. */
   readonly ledger: string;
+  /** A folder of the caller's that the next run is to remove if this one does not live to do so. */
+  readonly scratch?: string;
   readonly clock?: Clock;
   readonly rng?: Rng;
   /** For people: what an agent sees, and what was removed of an earlier run. */
@@ -88,7 +90,10 @@ export class Cni implements AsyncDisposable {
     for (const name of await removeStale(options.ledger)) {
       options.onEvent?.(`removed namespace "${name}", which an earlier run had left`);
     }
-    const ledger = new Ledger(options.ledger, options.uplink ? uplinkName(options) : undefined);
+    const ledger = new Ledger(options.ledger, {
+      link: options.uplink ? uplinkName(options) : undefined,
+      scratch: options.scratch,
+    });
     const network = new NodeNetwork(options, ledger);
     const cni = new Cni(network, ledger, options);
     try {

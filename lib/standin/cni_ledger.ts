@@ -9,6 +9,7 @@ interface Entry {
   /** When that process started, in clock ticks since boot: a number may be used again. */
   readonly started: string;
   readonly link: string | undefined;
+  readonly scratch: string | undefined;
   readonly names: readonly string[];
 }
 
@@ -21,7 +22,10 @@ export class Ledger {
   readonly #names = new Set<string>();
   #saved: Promise<void> = Promise.resolve();
 
-  constructor(private readonly folder: string, private readonly link: string | undefined) {
+  constructor(
+    private readonly folder: string,
+    private readonly made: Pick<Entry, "link" | "scratch">,
+  ) {
     this.#path = `${folder}/${Deno.pid}.json`;
   }
 
@@ -58,7 +62,7 @@ export class Ledger {
     const entry: Entry = {
       pid: Deno.pid,
       started: await startOf(Deno.pid) ?? "",
-      link: this.link,
+      ...this.made,
       names: [...this.#names],
     };
     // By a rename: half a file would hide what it names.
@@ -79,6 +83,9 @@ export async function removeStale(folder: string): Promise<readonly string[]> {
       removed.push(name);
     }
     if (entry?.link !== undefined) await removeLink(entry.link);
+    if (entry?.scratch !== undefined) {
+      await Deno.remove(entry.scratch, { recursive: true }).catch(() => {});
+    }
     await Deno.remove(path);
   }
   return removed;

@@ -263,9 +263,11 @@ testAsRoot(
   async () => {
     const folder = await Deno.makeTempDir();
     const prefix = `zs${Deno.pid}-`;
+    const scratch = await Deno.makeTempDir({ dir: folder });
+    await Deno.writeTextFile(`${scratch}/token`, "");
     const options = { nodes: ["node1"], folder, ledger: `${folder}/ledger`, prefix };
     const code = `import { Cni } from "#standin";
-      const cni = await Cni.start(${JSON.stringify(options)});
+      const cni = await Cni.start(${JSON.stringify({ ...options, scratch })});
       await cni.addPod({ name: "a", namespace: "x", serviceAccount: "x", node: "node1" });
       await cni.addPod({ name: "c", namespace: "x", serviceAccount: "x", node: "node1" });
       await cni.removePod("c");
@@ -293,6 +295,7 @@ testAsRoot(
           `removed namespace "${prefix}${name}", which an earlier run had left`
         ),
       );
+      await rejects(Deno.stat(scratch), Deno.errors.NotFound);
       for (const name of ["b", "c"]) {
         await rejects(cni.addPod({ ...SPEC, name }), /exists already and is not ours/);
       }
