@@ -82,6 +82,54 @@ Deno.test("the DaemonSet is the pod that istioctl, istio-cni and the chart know"
   deepStrictEqual(set.spec.selector.matchLabels, { app: set.spec.template.metadata.labels.app });
 });
 
+/** A root certificate, and a resolver's address. */
+const CONTENT =
+  "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\nnameserver 10.96.0.10\n";
+
+Deno.test("the program takes the DaemonSet's settings without a word, and drains within its grace", async () => {
+  const { set } = await daemonSet();
+  const pod = set.spec.template.spec;
+  const container: Container = pod.containers[0];
+  /** What the kubelet puts in. */
+  const fields: Readonly<Record<string, string>> = {
+    POD_NAME: "ztunnel-x7k2p",
+    POD_NAMESPACE: "istio-system",
+    NODE_NAME: "node-1",
+    INSTANCE_IP: "10.244.0.7",
+    SERVICE_ACCOUNT: "ztunnel",
+    ZTUNNEL_CPU_LIMIT: "4",
+  };
+  const env = Object.fromEntries(
+    container.env.map(({ name, value }) => {
+      ok(value !== undefined || fields[name] !== undefined, `${name} has no value`);
+      return [name, value ?? fields[name]!];
+    }),
+  );
+  const mounts = container.volumeMounts.map(({ mountPath }) => `${mountPath}/`);
+  /** The working directory is the root, and there is what is mounted. */
+  const isThere = (path: string) => {
+    const full = path.replace(/^\.\//, "/");
+    return full === "/etc/resolv.conf" || mounts.some((mount) => full.startsWith(mount));
+  };
+  const { config, problems, warnings } = parseConfig(
+    {
+      env,
+      args: container.args,
+      readFile: (path: string) => isThere(path) ? CONTENT : undefined,
+      cpuCount: 4,
+    } as unknown as Parameters<typeof parseConfig>[0],
+  );
+  deepStrictEqual([problems, warnings], [[], []]);
+  strictEqual(config?.proxyMode, "shared");
+  ok(config.drainDeadlineMs < pod.terminationGracePeriodSeconds * 1_000);
+  ok(isThere(config.inpodUds), config.inpodUds);
+  deepStrictEqual(config.ownWorkload, {
+    name: "ztunnel-x7k2p",
+    namespace: "istio-system",
+    serviceAccount: "ztunnel",
+  });
+});
+
 /** What Istio's chart takes at the top level (its values.yaml, 1.30). */
 const CHART_KEYS = ["hub", "tag", "variant", "image", "resources", "env", "podAnnotations"];
 
