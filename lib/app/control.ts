@@ -86,6 +86,11 @@ export class Control implements AsyncDisposable {
    */
   async loadMesh(): Promise<void> {
     await this.#loadLocal();
+    this.#follow();
+    void this.meshKnown.then(() => this.#tidy.noteStart());
+  }
+
+  #follow(): void {
     const endpoint = xdsEndpoint(this.config);
     if (endpoint === undefined) return;
     const { clock, rng, scope, metrics } = this.deps;

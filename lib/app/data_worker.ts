@@ -5,6 +5,7 @@
  */
 import { parentPort } from "node:worker_threads";
 import { type Channel, channelPort, type ToControl, type ToData } from "#link";
+import { OwnProcess } from "#linux";
 import { attachMesh } from "#mesh";
 import { startDataSide, type ThreadBoot } from "./data_side.ts";
 import { surviveStrayRejections, textOf } from "./stray_errors.ts";
@@ -15,6 +16,8 @@ parent.onmessage = ({ data }: MessageEvent<ThreadBoot>) => {
   const port = channelPort<ToControl, ToData>(parent);
   const log = startDataSide(data, port, attachMesh(data.mesh));
   surviveStrayRejections(log.scope("ztunnel::app"));
+  // Now, while nobody waits for this thread: what loading it has left behind is some MB, which stay for long otherwise.
+  OwnProcess.collectAndRelease();
   globalThis.addEventListener("error", (event) => {
     // Control tells of it, ends this thread and starts another.
     event.preventDefault();

@@ -2,23 +2,33 @@ import type { Clock, Timer } from "#system";
 
 /** A push of fewer resources leaves less garbage than collecting it is worth: 2.5 KB each. */
 export const TIDY_RESOURCES_MIN = 5_000;
-/** Nothing large came for so long: the push is over. */
+/** Nothing large came for so long: the start or the push is over. */
 export const TIDY_QUIET_MS = 2_000;
 
 /**
- * Gives memory back after a large push, and after a dump of as much. 100,000 workloads leave 100 MB of garbage, and a
+ * Gives memory back after the start, after a large push, and after a dump of as much. 100,000 workloads leave 100 MB of garbage, and a
  * control side that has nothing to do would not collect it for hours.
  */
 export class Tidy implements Disposable {
   #count = 0;
   #timer: Timer | undefined;
+  #isOver = false;
 
   constructor(private readonly clock: Clock, private readonly release: () => void) {}
 
   /** So many resources came, or went through a dump. */
   note(resourcesCount: number): void {
     this.#count += resourcesCount;
-    if (this.#count < TIDY_RESOURCES_MIN) return;
+    if (this.#count >= TIDY_RESOURCES_MIN) this.#wait();
+  }
+
+  /** The start is over: what compiling, reading files and first answers left behind is 12 MB. */
+  noteStart(): void {
+    this.#wait();
+  }
+
+  #wait(): void {
+    if (this.#isOver) return;
     this.#timer?.cancel();
     this.#timer = this.clock.after(TIDY_QUIET_MS, () => {
       this.#count = 0;
@@ -27,6 +37,7 @@ export class Tidy implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#isOver = true;
     this.#timer?.cancel();
   }
 }

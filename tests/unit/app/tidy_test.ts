@@ -20,3 +20,17 @@ Deno.test("memory is given back once after a large push, when it is quiet, and n
   await clock.advance(10 * TIDY_QUIET_MS);
   strictEqual(releasedCount, 1);
 });
+
+Deno.test("what the start left behind is given back once, and not by who is gone", async () => {
+  const clock = new FakeClock();
+  let releasedCount = 0;
+  const tidy = new Tidy(clock, () => releasedCount++);
+  tidy.noteStart();
+  strictEqual(releasedCount, 0, "while the first connections come");
+  await clock.advance(10 * TIDY_QUIET_MS);
+  strictEqual(releasedCount, 1);
+  tidy[Symbol.dispose]();
+  tidy.noteStart();
+  await clock.advance(10 * TIDY_QUIET_MS);
+  strictEqual(releasedCount, 1);
+});
