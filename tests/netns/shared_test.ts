@@ -278,16 +278,24 @@ async function onlyWith(kept: readonly string[]): Promise<string[]> {
   return ["capsh", `--drop=${dropped.join(",")}`, "--", "-c", 'exec "$@"', "sh"];
 }
 
+/** What follows sees the root, and all that is no mount of its own, as read-only. */
+const READ_ONLY = ["unshare", "--mount", "--propagation", "private", "sh", "-ec"].concat(
+  'mount -o remount,bind,ro / && exec "$@"',
+  "sh",
+);
+
 for (const missing of [undefined, "cap_net_raw", "cap_net_admin"]) {
   const kept = NEEDED.filter((each) => each !== missing);
   testAsRoot(
-    `uid 0 with ${kept.join(", ")} proxies pods`,
-    [...SHARED_PROGRAMS, "capsh"],
+    `uid 0 with ${kept.join(", ")} and a root that cannot be written proxies pods`,
+    [...SHARED_PROGRAMS, "capsh", "unshare"],
     async () => {
       await using node = await SharedNode.start(["a", "b"]);
       const [a, b] = [await node.addPod("a", 1, false), await node.addPod("b", 2)];
-      const proxy = await node.startProxy({}, { wrap: await onlyWith(kept) });
+      const proxy = await node.startProxy({}, { wrap: [...READ_ONLY, ...await onlyWith(kept)] });
       await node.greet();
+      const mounts = await Deno.readTextFile(`/proc/${proxy.pid}/mountinfo`);
+      match(mounts, /^\d+ \d+ \S+ \S+ \/ ro\b/m, "its root cannot be written");
       const status = await Deno.readTextFile(`/proc/${proxy.pid}/status`);
       const mask = [["cap_net_admin", 12n], ["cap_net_raw", 13n], ["cap_sys_admin", 21n]] as const;
       const expected = mask.reduce(
