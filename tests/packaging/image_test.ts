@@ -4,7 +4,6 @@
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
 import { testAsRoot } from "../support/needs.ts";
 import { smokeOffline } from "./smoke.ts";
-import { bundle } from "../../tools/bundle.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 
@@ -56,6 +55,24 @@ async function sh(command: string): Promise<string> {
   return said;
 }
 
+/** The first stage, as far as it is ours: only what it copies is there when it bundles. */
+async function build(source: string, app: string): Promise<void> {
+  const dockerfile = await Deno.readTextFile(`${ROOT}Dockerfile`);
+  const stage = dockerfile.slice(0, dockerfile.lastIndexOf("\nFROM "));
+  for (const [, what] of stage.matchAll(/^COPY (.+)$/gm)) {
+    const paths = what!.split(" ");
+    const to = paths.pop()!.replace(/^\.\//, "");
+    // Of a folder its content is copied, into a folder of that name.
+    const script = to === ""
+      ? `mkdir -p ${source} && cd ${ROOT} && cp ${paths.join(" ")} ${source}/`
+      : `mkdir -p ${source}/${to} && cp -r ${ROOT}${paths[0]!}/. ${source}/${to}/`;
+    await sh(script);
+  }
+  const line = /^RUN deno (run .* --output) \/app$/m.exec(stage);
+  ok(line, "the stage bundles");
+  await sh(`cd ${source} && ${Deno.execPath()} ${line[1]!} ${app}`);
+}
+
 /** What the base image brings: a C library and where to find it; nothing that is a program. */
 async function addBase(root: string): Promise<void> {
   await sh(
@@ -75,7 +92,7 @@ testAsRoot(
     const folder = await Deno.makeTempDir();
     try {
       const root = `${folder}/root`;
-      await bundle(`${folder}/app`);
+      await build(`${folder}/source`, `${folder}/app`);
       await addBase(root);
       const built: Readonly<Record<string, string>> = {
         "/usr/local/bin/deno-runtime": Deno.execPath(),
