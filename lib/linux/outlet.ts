@@ -1,10 +1,14 @@
 import type net from "node:net";
+import { atEndOfTurn } from "#system";
 import { C, c, errno } from "./libc.ts";
 import { EAGAIN, EINTR, errnoName } from "./errno.ts";
 import { waiterOfThread } from "./epoll.ts";
 import { recordFd } from "./fd_ledger.ts";
 import { duplicateFdOf } from "./runtime_handles.ts";
-import { closeFd } from "./socket.ts";
+import { closeFd, isReady } from "./socket.ts";
+
+/** Turns in which a full socket is looked at again before its thread is asked to wait. */
+const TURNS_MAX = 4;
 
 interface Write {
   chunk: Uint8Array;
@@ -22,6 +26,7 @@ export class Outlet {
   /** In order; the first one is under way. */
   readonly #writes: Write[] = [];
   #isDraining = false;
+  #isParked = false;
   #isFailed = false;
   #isClosed = false;
   #onDrained: (() => void) | undefined;
@@ -60,7 +65,7 @@ export class Outlet {
     const fd = this.#fd ?? -1;
     if (fd >= 0) {
       // Cancelled first: by the next turn its number may be another socket's.
-      if (this.#isDraining) waiterOfThread().cancel(fd);
+      if (this.#isParked) waiterOfThread().cancel(fd);
       closeFd(fd);
     }
     for (const { done } of this.#writes.splice(0)) done();
@@ -94,7 +99,7 @@ export class Outlet {
     this.#isDraining = true;
     try {
       for (let next = this.#writes[0]; next !== undefined; next = this.#writes[0]) {
-        await waiterOfThread().wait(fd);
+        await this.#untilRoom(fd);
         if (this.#isClosed || this.#isFailed) break;
         this.#sendWaiting(fd);
         if (this.#isFailed) break;
@@ -106,6 +111,17 @@ export class Outlet {
     if (this.#isClosed || this.#isFailed) return;
     this.#onDrained?.();
     this.#onDrained = undefined;
+  }
+
+  /** Whoever reads has mostly made room within a turn or two; only a wait for longer is worth waking a thread. */
+  async #untilRoom(fd: number): Promise<void> {
+    for (let turn = 0; turn < TURNS_MAX; turn++) {
+      await new Promise<void>((resolve) => atEndOfTurn(resolve));
+      if (this.#isClosed || isReady(fd, C.POLLOUT)) return;
+    }
+    this.#isParked = true;
+    await waiterOfThread().wait(fd);
+    this.#isParked = false;
   }
 
   #sendWaiting(fd: number): void {

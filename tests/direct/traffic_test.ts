@@ -56,6 +56,24 @@ async function exchange(host: string, port: number): Promise<string> {
 
 const DOUBLED = "hello worldhello world";
 
+Deno.test("a client that has finished and reads slowly gets the whole of a large answer", () =>
+  withMesh(async () => {
+    // Twice as much comes back: several times what all sockets on the way take.
+    const whole = new Uint8Array(10 << 20);
+    for (const host of [SERVER, PLAIN]) {
+      const connection = await socksConnect(CLIENT, host, 8080);
+      try {
+        for (let at = 0; at < whole.length;) at += await connection.write(whole.subarray(at));
+        await connection.closeWrite();
+        await new Promise((resolve) => setTimeout(resolve, 500));
+        const answer = await readToEnd(connection);
+        strictEqual(answer.length, 2 * whole.length, host);
+      } finally {
+        connection.close();
+      }
+    }
+  }));
+
 Deno.test("traffic reaches an HBONE workload, a TCP workload, a VIP and a name, and is counted exactly", () =>
   withMesh(async (client, server) => {
     strictEqual(await exchange(SERVER, 8080), DOUBLED);
