@@ -27,5 +27,5 @@ ENV DENO_DIR=/dev/null \
 # Istio's default paths are relative: ./var/run/secrets/….
 WORKDIR /
 USER 0:1337
-ENTRYPOINT ["/usr/local/bin/deno", "run", "--allow-all", "--quiet", "--no-prompt", "--no-config", "--no-lock", "--no-npm", "--no-remote", "--cached-only", "--no-code-cache", "/app/main.js"]
+ENTRYPOINT ["/usr/local/bin/deno", "run", "--allow-all", "--quiet", "--no-prompt", "--no-config", "--no-lock", "--no-npm", "--no-remote", "--cached-only", "--no-code-cache", "--v8-flags=--max-semi-space-size=1", "/app/main.js"]
 CMD ["proxy", "ztunnel"]

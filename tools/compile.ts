@@ -4,7 +4,7 @@
  */
 import { Command, Option } from "commander";
 import { bundle, MAIN, PackagingError, ROOT, run } from "./bundle.ts";
-import { writeSingleFile } from "./single_file.ts";
+import { V8_FLAGS, writeSingleFile } from "./single_file.ts";
 import { runtimeOf, type Target, targetOf, TARGETS } from "./target.ts";
 
 interface Options {
@@ -60,6 +60,7 @@ async function compileWithBase(
       "--allow-all",
       "--no-check",
       "--no-config",
+      V8_FLAGS,
       "--target",
       target.triple,
       ...included,

@@ -5,6 +5,12 @@
 import { filesBelow, PackagingError, run } from "./bundle.ts";
 import type { Target } from "./target.ts";
 
+/**
+ * The young generation of the control side's thread, in MiB for each of its three parts, as data threads have it
+ * (lib/app/spawn.ts): a push of a large mesh would let it grow to 48 in all, which nobody needs (bench/mesh.md).
+ */
+export const V8_FLAGS = "--v8-flags=--max-semi-space-size=1";
+
 /** How the unpacked runtime is started: nothing is looked up, fetched or written. */
 export const RUN_FLAGS: readonly string[] = [
   "--allow-all",
@@ -16,6 +22,7 @@ export const RUN_FLAGS: readonly string[] = [
   "--no-remote",
   "--cached-only",
   "--no-code-cache",
+  V8_FLAGS,
 ];
 
 export interface SingleFile {

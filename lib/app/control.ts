@@ -104,7 +104,7 @@ export class Control implements AsyncDisposable {
       rng,
       log: scope("ztunnel::xds"),
       metrics,
-      onCommit: (commit) => this.#onCommit(commit),
+      onCommit: (commit, resourcesCount) => this.#onCommit(commit, resourcesCount),
       onConnected: (isConnected) => this.onTell({ tell: "control_plane", isConnected }),
     });
   }
@@ -210,7 +210,7 @@ export class Control implements AsyncDisposable {
       writer: this.mesh.writer,
       clock: this.deps.clock,
       log: this.deps.scope("ztunnel::state"),
-      onCommit: (commit) => this.#onCommit(commit),
+      onCommit: (commit) => this.#onCommit(commit, commit.touched.length),
     });
     // A load replaces everything, so that there is only one once the control plane writes too.
     if (xdsAddress !== undefined) await this.#local[Symbol.asyncDispose]();
@@ -223,8 +223,9 @@ export class Control implements AsyncDisposable {
     this.onTell({ tell: "address_answered", name, isAnswered });
   }
 
-  #onCommit({ epoch, policiesChanged, touched }: Commit): void {
-    this.#tidy.note(touched.length);
+  /** `resourcesCount`: what was looked at for it, also where nothing came of that. */
+  #onCommit({ epoch, policiesChanged, touched }: Commit, resourcesCount: number): void {
+    this.#tidy.note(resourcesCount);
     const touchedLocal = this.mesh.takeTouchedLocal();
     this.#prefetch?.changed(touchedLocal, (uid) => this.mesh.view.workload(uid));
     this.onTell({ tell: "mesh", epoch, policiesChanged, workloadsChanged: touched.length > 0 });

@@ -10,7 +10,7 @@ export const OwnProcess = {
 
   /**
    * Collects this thread's garbage, and lets go of what V8 and malloc hold without use. It takes some 30 ms, in which
-   * this thread does nothing else: for after a large piece of work, whose garbage nobody would collect for hours.
+   * this thread does nothing else: for large pieces of work, whose garbage nobody would collect for hours.
    */
   collectAndRelease(): void {
     collect ??= collector();

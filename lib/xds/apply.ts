@@ -6,7 +6,8 @@ import type { ResponseReader, WireResource } from "./wire_response.ts";
 export interface ApplyOptions {
   readonly writer: MeshWriter;
   readonly clock: Clock;
-  readonly onCommit: (commit: Commit) => void;
+  /** With how many resources were written or removed for it, those included that said what was known. */
+  readonly onCommit: (commit: Commit, resourcesCount: number) => void;
   /** What is not done when it aborts is left, and the rest of a slice is not committed. */
   readonly stop: AbortSignal;
 }
@@ -50,6 +51,7 @@ class Work {
   #writtenCount = 0;
   /** What was committed in this slice. */
   #untold: Commit | undefined;
+  #untoldCount = 0;
 
   constructor(
     private readonly response: ResponseReader,
@@ -136,13 +138,15 @@ class Work {
   #commit(): void {
     this.#commitQuietly();
     if (this.#untold === undefined) return;
-    this.options.onCommit(this.#untold);
+    this.options.onCommit(this.#untold, this.#untoldCount);
     this.#untold = undefined;
+    this.#untoldCount = 0;
   }
 
   #commitQuietly(): void {
     this.push.committed();
     if (this.#writtenCount === 0) return;
+    this.#untoldCount += this.#writtenCount;
     this.#writtenCount = 0;
     const { epoch, policiesChanged, touched } = this.options.writer.commit();
     const before = this.#untold;

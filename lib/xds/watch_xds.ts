@@ -26,8 +26,11 @@ export interface XdsOptions {
   readonly rng: Rng;
   readonly log: Log;
   readonly metrics: Metrics;
-  /** After each commit; the view already shows it. A large response has several. */
-  readonly onCommit: (commit: Commit) => void;
+  /**
+   * After each commit, with how many resources it took, those included that said what was known; the view already shows
+   * it. A large response has several.
+   */
+  readonly onCommit: (commit: Commit, resourcesCount: number) => void;
   /** The stream was answered, or has ended. */
   readonly onConnected?: (isConnected: boolean) => void;
 }

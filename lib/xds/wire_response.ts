@@ -79,8 +79,8 @@ interface Oversize {
  */
 export class ResponseReader implements WireResponse {
   #buffer: Uint8Array = new Uint8Array(0);
-  /** Of the buffer: what is lent, what is not read yet, and its end. */
-  #lent = 0;
+  /** Of the buffer: where what is lent begins, if anything is, what is not read yet, and its end. */
+  #lent: number | undefined;
   #at = 0;
   #end = 0;
   #arrived = 0;
@@ -114,7 +114,7 @@ export class ResponseReader implements WireResponse {
 
   /** Views are lent, and `more` would need new memory for that: a good time to `release` them. */
   get isTight(): boolean {
-    return this.#at > this.#lent && this.#buffer.length - this.#end < PIECE_BYTES;
+    return this.#lent !== undefined && this.#buffer.length - this.#end < PIECE_BYTES;
   }
 
   /** Resolves when `typeUrl` is known. Rejects with what `pieces` rejects with, too. */
@@ -151,7 +151,7 @@ export class ResponseReader implements WireResponse {
 
   /** Nobody looks any more at what was taken so far. */
   release(): void {
-    this.#lent = this.#at;
+    this.#lent = undefined;
   }
 
   #append(piece: Uint8Array): void {
@@ -166,9 +166,9 @@ export class ResponseReader implements WireResponse {
 
   /** What is lent and not read yet moves to the front; views that are lent keep the memory that they are of. */
   #makeRoom(count: number): void {
-    const kept = Math.min(this.#lent, this.#staged ?? this.#lent);
+    const isLent = this.#lent !== undefined;
+    const kept = Math.min(this.#lent ?? this.#at, this.#staged ?? this.#at);
     const used = this.#end - kept;
-    const isLent = this.#at > this.#lent;
     const room = Math.max(used + count, this.#wanted, BUFFER_BYTES);
     if (isLent || room > this.#buffer.length) {
       const next = new Uint8Array(Math.max(room, isLent ? this.#buffer.length : used * 2));
@@ -177,7 +177,7 @@ export class ResponseReader implements WireResponse {
     } else this.#buffer.copyWithin(0, kept, this.#end);
     this.#at -= kept;
     this.#end = used;
-    this.#lent -= kept;
+    if (this.#lent !== undefined) this.#lent -= kept;
     if (this.#staged !== undefined) this.#staged -= kept;
   }
 

@@ -1,6 +1,11 @@
 import { strictEqual } from "node:assert/strict";
 import { FakeClock } from "../../support/fake_clock.ts";
-import { Tidy, TIDY_QUIET_MS, TIDY_RESOURCES_MIN } from "../../../lib/app/tidy.ts";
+import {
+  Tidy,
+  TIDY_QUIET_MS,
+  TIDY_RESOURCES_MIN,
+  TIDY_RESOURCES_STEP,
+} from "../../../lib/app/tidy.ts";
 
 Deno.test("memory is given back once after a large push, when it is quiet, and never for small ones", async () => {
   const clock = new FakeClock();
@@ -9,7 +14,7 @@ Deno.test("memory is given back once after a large push, when it is quiet, and n
   for (let update = 0; update < 10; update++) tidy.note(TIDY_RESOURCES_MIN / 20);
   await clock.advance(10 * TIDY_QUIET_MS);
   strictEqual(releasedCount, 0);
-  for (let slice = 0; slice < 20; slice++) {
+  for (let slice = 0; slice < 10; slice++) {
     tidy.note(TIDY_RESOURCES_MIN / 5);
     await clock.advance(TIDY_QUIET_MS / 2);
   }
@@ -33,4 +38,16 @@ Deno.test("what the start left behind is given back once, and not by who is gone
   tidy.noteStart();
   await clock.advance(10 * TIDY_QUIET_MS);
   strictEqual(releasedCount, 1);
+});
+
+Deno.test("during a push that goes on and on, memory is given back every so many resources", async () => {
+  const clock = new FakeClock();
+  let releasedCount = 0;
+  using tidy = new Tidy(clock, () => releasedCount++);
+  for (let slice = 1; slice <= 12; slice++) {
+    tidy.note(TIDY_RESOURCES_STEP / 4);
+    strictEqual(releasedCount, Math.floor(slice / 4));
+  }
+  await clock.advance(TIDY_QUIET_MS);
+  strictEqual(releasedCount, 4);
 });
