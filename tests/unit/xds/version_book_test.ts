@@ -53,3 +53,13 @@ Deno.test("what is too long is not kept", () => {
   book.set("o", "v".repeat(VERSION_TEXT_BYTES_MAX + 1));
   strictEqual(book.size, 1);
 });
+
+Deno.test("texts come out as they went in, whatever they are", () => {
+  const book = new VersionBook();
+  const texts = ["", "\ufeffname", "ü/日本/😀", "\0\x7f\x9b", "x".repeat(2_000)];
+  for (const text of texts) book.set(text, `${text}\ufeff`);
+  deepStrictEqual(
+    Object.fromEntries(book.entries()),
+    Object.fromEntries(texts.map((text) => [text, `${text}\ufeff`])),
+  );
+});
