@@ -1,5 +1,5 @@
 import { type ByteStream, StreamError } from "#stream";
-import type { Clock } from "#system";
+import { type Clock, Stop, type StopSignal } from "#system";
 import { Connection } from "./connection.ts";
 import type { Role } from "./role.ts";
 import type { FloodKind, OnFlood } from "./flood.ts";
@@ -166,7 +166,7 @@ export class Incoming implements IncomingRequest {
   readonly path: string;
   readonly headers: Headers;
   #answered = false;
-  #abandoned: AbortController | undefined;
+  #abandoned: Stop | undefined;
 
   constructor(
     head: RequestHead,
@@ -180,9 +180,9 @@ export class Incoming implements IncomingRequest {
   }
 
   /** Made on demand: most requests are answered before anybody asks. */
-  get abandoned(): AbortSignal {
+  get abandoned(): StopSignal {
     if (this.#abandoned === undefined) {
-      this.#abandoned = new AbortController();
+      this.#abandoned = new Stop();
       if (!this.#answered && this.tunnel.isOver) this.#abandoned.abort();
     }
     return this.#abandoned.signal;

@@ -88,7 +88,7 @@ export interface IncomingConnect {
   /** Answers with a bare status and END_STREAM. Bytes that follow are never read as a tunnel. */
   refuse(status: number): void;
   /** Aborts when the peer gave up before an answer. */
-  readonly abandoned: AbortSignal;
+  readonly abandoned: StopSignal;
 }
 
 /** Any request as a server sees it that is no tunnel. */

@@ -79,8 +79,9 @@ async function serveTunnel(
   try {
     const authority = authorityOf(request);
     const workload = await parts.local.get(arrival.local.ip);
+    const forwardedHost = Headings.parseForwardedHost(request.headers);
     const given = { parts, seat, arrival, request, answer, peer, log, startMs };
-    await deliver({ ...given, authority, workload });
+    await deliver({ ...given, forwardedHost, authority, workload });
   } catch (error) {
     const failure = Refusal.failureOf(error);
     answer.refuse(failure);
@@ -115,6 +116,7 @@ interface Tunnel {
   readonly peer: Peer;
   readonly log: Log;
   readonly startMs: number;
+  readonly forwardedHost: string | undefined;
   readonly authority: Authority;
   readonly workload: Workload;
 }
@@ -144,7 +146,7 @@ async function deliver(asked: Tunnel): Promise<void> {
   using row = parts.connections.trackInbound(
     {
       src: SocketAddress.format(arrival.source),
-      originalDst: Headings.parseForwardedHost(request.headers) ?? null,
+      originalDst: tunnel.forwardedHost ?? null,
       actualDst: SocketAddress.format(plan.target),
       protocol: peer.identity === undefined ? "TCP" : "HBONE",
     },
@@ -181,10 +183,9 @@ function ofToday(tunnel: Tunnel): Tunnel {
 }
 
 function planTunnel(
-  { parts, arrival, request, authority, workload }: Tunnel,
+  { parts, arrival, forwardedHost, authority, workload }: Tunnel,
   questions: Questions,
 ): InboundPlan {
-  const forwardedHost = Headings.parseForwardedHost(request.headers);
   return planInbound(parts.view, {
     workload,
     connectedIp: arrival.local.ip,

@@ -122,7 +122,9 @@ Deno.test("IncomingConnect.abandoned aborts when the peer gives up before an ans
   await peer.send(headers(1, fields(...CONNECT)));
   const request = await asked.promise;
   const { abandoned } = request;
-  const aborted = new Promise((resolve) => abandoned.addEventListener("abort", resolve));
+  const aborted = new Promise((resolve) =>
+    abandoned.addEventListener("abort", () => resolve(undefined))
+  );
   await peer.send(frame(TYPE.rst, 0, 1, uint32(8)));
   await aborted;
   // Too late an answer is no error; the tunnel says what happened.
