@@ -31,13 +31,14 @@ export async function configDump(
   pause: () => Promise<void>,
 ): Promise<AsyncIterable<string>> {
   const { mesh } = sources;
-  const [staticConfig, { connections, floods, workloadState }] = await Promise.all([
+  const [staticConfig, { connections, tunnels, floods, workloadState }] = await Promise.all([
     sources.staticConfig(),
     sources.report(),
   ]);
   const xds = sources.xds();
   const { services, workloads, staged, recordsCount } = await catalogue(mesh, pause);
-  // Sorted by name. Ours: `connections` (in dedicated mode the reference shows none), `floodViolations` and `xds`.
+  // Sorted by name. Ours: `connections` (in dedicated mode the reference shows none), `floodViolations`, `tunnels`
+  // and `xds`.
   const parts: readonly Part[] = [
     { name: "certificates", list: sources.certificates(), dump: (each) => each },
     { name: "config", value: sources.configDump() },
@@ -47,6 +48,7 @@ export async function configDump(
     list("services", services, (each) => MeshDump.service(each, mesh.endpointsOf(each))),
     { name: "stagedServices", value: staged },
     { name: "staticConfig", value: staticConfig },
+    { name: "tunnels", value: tunnels },
     { name: "version", value: sources.version() },
     ...(workloadState === undefined ? [] : [{ name: "workloadState", value: workloadState }]),
     list("workloads", workloads, MeshDump.workload),

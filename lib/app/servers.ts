@@ -94,6 +94,7 @@ async function reportOf(
       inbound: instances.flatMap(({ connections }) => connections.inbound),
       outbound: instances.flatMap(({ connections }) => connections.outbound),
     },
+    tunnels: instances.flatMap(({ tunnels }) => tunnels),
     floods: instances.flatMap(({ floods }) => floods),
   };
 }

@@ -1,7 +1,7 @@
 import type { ClientConnection } from "#http2";
 import type { Clock, Timer } from "#system";
 import type { Peer } from "#tls";
-import type { Refusal, SpiffeId } from "#values";
+import type { Refusal, SocketAddress, SpiffeId } from "#values";
 import type { TunnelKey } from "./pool.ts";
 
 /** Keys whose connections may wait idle (behaviour.md 7.7); above it the one unused for longest is let go. */
@@ -45,6 +45,17 @@ export interface Lane {
   noSiblingUntilMs: number;
 }
 
+interface LiveEnd {
+  readonly hop: SocketAddress;
+  /** Which of the peer's names we accepted. */
+  readonly identity: SpiffeId | undefined;
+}
+
+/** A connection that is there, in the pool or ending with its last stream. */
+export interface LiveConnection extends LiveEnd {
+  readonly connection: ClientConnection;
+}
+
 export interface LanesOptions {
   readonly clock: Clock;
   readonly streamsPerConnectionMax: number;
@@ -56,13 +67,17 @@ export class Lanes {
   /** In the order of last use: the first is the one unused for longest. */
   readonly #lanes = new Map<string, Lane>();
   /** Also those that left the pool and end with their last stream. */
-  readonly #live = new Set<ClientConnection>();
+  readonly #live = new Map<ClientConnection, LiveEnd>();
   #serial = 0;
 
   constructor(private readonly options: LanesOptions) {}
 
   get connectionsCount(): number {
     return this.#live.size;
+  }
+
+  live(): LiveConnection[] {
+    return Array.from(this.#live, ([connection, end]) => ({ connection, ...end }));
   }
 
   /** The serial that the next connection will have. */
@@ -98,7 +113,7 @@ export class Lanes {
     };
     lane.pooled.add(pooled);
     this.#lanes.set(lane.text, lane);
-    this.#live.add(connection);
+    this.#live.set(connection, { hop: lane.key.hop, identity: connected.peerIdentity });
     connection.closed.then(() => {
       this.#live.delete(connection);
       this.#leave(lane, pooled);
@@ -159,7 +174,7 @@ export class Lanes {
 
   destroyAll(): void {
     this.closeAll();
-    for (const connection of [...this.#live]) connection.destroy();
+    for (const connection of [...this.#live.keys()]) connection.destroy();
   }
 
   #load(pooled: Pooled): number {

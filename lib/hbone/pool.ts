@@ -13,7 +13,7 @@ import { type Ip, Refusal, type SocketAddress, type SpiffeId } from "#values";
 import { ANSWER_TIMEOUT_MS, ask, refusalOfStop } from "./ask.ts";
 import { Deadlines } from "./deadlines.ts";
 import { type InnerTunnel, openInside } from "./inner.ts";
-import { type Connected, type Lane, Lanes, type Pooled } from "./lanes.ts";
+import { type Connected, type Lane, Lanes, type LiveConnection, type Pooled } from "./lanes.ts";
 
 /** behaviour.md 7.7. */
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -128,9 +128,14 @@ export class TunnelPool {
     }
   }
 
-  /** Live connections, those that end with their last stream included; for tests and the dump. */
+  /** Live connections, those that end with their last stream included; for tests. */
   get connectionsCount(): number {
     return this.#lanes.connectionsCount;
+  }
+
+  /** The same, one by one, for the dump. */
+  connections(): LiveConnection[] {
+    return this.#lanes.live();
   }
 
   /** No new tunnels; connections end with their last stream. */

@@ -9,6 +9,10 @@ export interface TunnelServerOptions {
 }
 
 export interface TunnelServer {
+  /** Tunnels in it. */
+  readonly activeStreams: number;
+  /** Of the last keepalive PING; undefined before the first. */
+  readonly roundTripMs: number | undefined;
   /** GOAWAY; running tunnels go on. */
   drain(): void;
   destroy(): void;

@@ -109,6 +109,19 @@ export interface FloodRow {
   readonly lastSeen: string;
 }
 
+/** One HBONE connection in the dump, whatever the number of tunnels in it. */
+export interface TunnelRow {
+  /** `outbound`: we made it. */
+  readonly direction: "inbound" | "outbound";
+  /** The other end of the TCP connection. */
+  readonly peer: string;
+  readonly identity: string | null;
+  /** Tunnels in it. */
+  readonly streams: number;
+  /** Of the last keepalive PING, which is one in ten seconds; null before the first. */
+  readonly roundTripMs: number | null;
+}
+
 /** One row of the dump (behaviour.md 14.3). */
 export interface ConnectionRow {
   readonly src: string;
@@ -119,6 +132,7 @@ export interface ConnectionRow {
 /** What the data side knows of its peers. */
 export interface DataReport {
   readonly connections: ConnectionLists;
+  readonly tunnels: readonly TunnelRow[];
   readonly floods: readonly FloodRow[];
 }
 export interface ConnectionLists {

@@ -178,6 +178,7 @@ export class DataThread {
     return Array.from(this.#open, ([id, { instance }], index) => ({
       instance: id,
       connections: instance.connections,
+      tunnels: instance.tunnels,
       // Of the whole thread, whichever instance they met: told once.
       floods: index === 0 ? this.#floods.rows() : [],
     }));

@@ -3,7 +3,13 @@
  * @module
  */
 import { authorize, type ConnectionFacts, type Verdict } from "#authz";
-import { type Baggage, Headings, type IncomingTunnel, serveTunnels } from "#hbone";
+import {
+  type Baggage,
+  Headings,
+  type IncomingTunnel,
+  serveTunnels,
+  type TunnelServer,
+} from "#hbone";
 import { display, type Log } from "#log";
 import type { Workload } from "#mesh";
 import { type Authority, type InboundPlan, planInbound } from "#route";
@@ -22,7 +28,7 @@ export interface InboundSeat {
   /** The listener is transparent: dials to the application leave from the caller's address (behaviour.md 8.7). */
   readonly spoof: boolean;
   /** Called with every live tunnel server, so that a drain reaches it; the result forgets it. */
-  readonly onServer: (server: { drain(): void; destroy(): void }) => () => void;
+  readonly onServer: (server: TunnelServer, peer: Peer) => () => void;
 }
 
 /** One TCP connection to 15008: handshake, then its tunnels until it ends; never rejects. */
@@ -42,7 +48,7 @@ export async function serveInbound(
       ({ kind, limit }, { identity }) =>
         parts.floods.note(kind, { address: arrival.source, identity }, limit),
     );
-    const forget = seat.onServer(server);
+    const forget = seat.onServer(server, secured.peer);
     await server.closed;
     forget();
   } catch (error) {

@@ -1,6 +1,5 @@
-import { TunnelPool } from "#hbone";
-import type { PoolOptions } from "#hbone";
-import type { Component, ConnectionLists } from "#link";
+import { type PoolOptions, TunnelPool, type TunnelServer } from "#hbone";
+import type { Component, ConnectionLists, TunnelRow } from "#link";
 import { display, type Log } from "#log";
 import type { MeshView } from "#mesh";
 import type { Metrics } from "#metrics";
@@ -14,7 +13,7 @@ import {
   type ListenOptions,
 } from "#stream";
 import type { Clock, Rng } from "#system";
-import type { Tls } from "#tls";
+import type { Peer, Tls } from "#tls";
 import { SocketAddress, type SpiffeId } from "#values";
 import type { Addresses } from "./addresses.ts";
 import type { Bundles } from "./bundles.ts";
@@ -59,9 +58,10 @@ export interface InstanceDeps {
   readonly isControlPlaneConnected: () => boolean;
 }
 
-interface LiveServer {
-  drain(): void;
-  destroy(): void;
+/** Who is at the other end of a tunnel server. */
+interface ServerEnd {
+  readonly address: SocketAddress;
+  readonly identity: SpiffeId | undefined;
 }
 
 /**
@@ -75,7 +75,7 @@ export class ProxyInstance {
   readonly #pools: readonly TunnelPool[];
   readonly #socksParts: ProxyParts;
   readonly #acceptors = new Map<Component, Acceptor>();
-  readonly #servers = new Set<LiveServer>();
+  readonly #servers = new Map<TunnelServer, ServerEnd>();
   readonly #log: Log;
   readonly #sockets: SocketStates;
   readonly #handshakes: HandshakeDoor;
@@ -191,6 +191,18 @@ export class ProxyInstance {
     return this.#parts.connections.lists();
   }
 
+  /** HBONE connections, those of peers first. */
+  get tunnels(): TunnelRow[] {
+    const inbound = Array.from(
+      this.#servers,
+      ([server, { address, identity }]) => tunnelRow("inbound", server, address, identity),
+    );
+    const outbound = this.#pools.flatMap((pool) => pool.connections()).map((each) =>
+      tunnelRow("outbound", each.connection, each.hop, each.identity)
+    );
+    return [...inbound, ...outbound];
+  }
+
   /** The first connection should not wait for a certificate that every connection needs. */
   #warmUp(): void {
     const { identity } = this;
@@ -248,10 +260,10 @@ export class ProxyInstance {
     this.#sockets.move("destination", undefined, state);
     const seat = {
       spoof: acceptor.transparent,
-      onServer: (server: LiveServer) => {
+      onServer: (server: TunnelServer, { identity }: Peer) => {
         shaken();
         this.#sockets.move("destination", state, state = "tunnel");
-        this.#servers.add(server);
+        this.#servers.set(server, { address: arrival.source, identity });
         if (this.#drained !== undefined) server.drain();
         return () => void this.#servers.delete(server);
       },
@@ -296,7 +308,7 @@ export class ProxyInstance {
 
   async #drain(): Promise<void> {
     for (const acceptor of this.#acceptors.values()) acceptor.close();
-    for (const server of this.#servers) server.drain();
+    for (const server of this.#servers.keys()) server.drain();
     const stop = new AbortController();
     const over = this.#over(stop.signal);
     await Promise.race([over, aborted(this.#deadline.signal)]);
@@ -306,7 +318,7 @@ export class ProxyInstance {
     this.#reaper.stop();
     // What is no connection yet: handshakes, and who waits for the workload to be known.
     for (const { stream } of this.#arrivals) stream.abort();
-    for (const server of this.#servers) server.destroy();
+    for (const server of this.#servers.keys()) server.destroy();
     for (const pool of this.#pools) pool.destroy();
     this.#isOver = true;
   }
@@ -334,6 +346,22 @@ export class ProxyInstance {
     await Promise.race([this.#peers.emptied(), clock.sleep(PROXY_LIMITS.peersLeaveMs, stop)]);
     await Promise.all([this.#parts.connections.emptied(), this.#served.emptied()]);
   }
+}
+
+function tunnelRow(
+  direction: TunnelRow["direction"],
+  { activeStreams, roundTripMs }: Pick<TunnelServer, "activeStreams" | "roundTripMs">,
+  address: SocketAddress,
+  identity: SpiffeId | undefined,
+): TunnelRow {
+  return {
+    direction,
+    peer: SocketAddress.format(address),
+    identity: identity ?? null,
+    streams: activeStreams,
+    // Tenths: what is below is our own event loop.
+    roundTripMs: roundTripMs === undefined ? null : Math.round(roundTripMs * 10) / 10,
+  };
 }
 
 /** The order in which they are bound (behaviour.md 10.7). */

@@ -260,9 +260,16 @@ Deno.test("config_dump is what JSON.stringify with two spaces would write, keys 
   ];
   // What a terminal would obey is escaped, and still the same text.
   const xds = { state: "connected", types: [], lastError: "\x9b2J\x7f\u202e" };
+  const tunnels = [{
+    direction: "outbound" as const,
+    peer: "10.0.0.3:15008",
+    identity: peer.identity,
+    streams: 1,
+    roundTripMs: 0.3,
+  }];
   const sources = sourcesWith({
     mesh,
-    report: () => Promise.resolve({ connections, floods }),
+    report: () => Promise.resolve({ connections, tunnels, floods }),
     xds: () => xds,
   });
   await withServer(startAdminServer({ ...on("admin"), sources }), async (base) => {
@@ -281,12 +288,14 @@ Deno.test("config_dump is what JSON.stringify with two spaces would write, keys 
       "services",
       "stagedServices",
       "staticConfig",
+      "tunnels",
       "version",
       "workloads",
       "xds",
     ]);
     deepStrictEqual(dump.xds, xds);
     deepStrictEqual(dump.connections, connections);
+    deepStrictEqual(dump.tunnels, tunnels);
     deepStrictEqual(dump.floodViolations, [
       { ...floods[0], violations: { ping: 5, settings: 1 } },
       { ...floods[3], violations: { handshake: 2 } },

@@ -100,7 +100,8 @@ export function sourcesWith(changes: Partial<AdminSources> = {}): AdminSources &
     mesh: EMPTY_MESH,
     staticConfig: () => Promise.resolve({ workloads: [], policies: [], services: [] }),
     certificates: () => [{ identity: "spiffe://td/ns/a/sa/b", state: "Available" }],
-    report: () => Promise.resolve({ connections: { inbound: [], outbound: [] }, floods: [] }),
+    report: () =>
+      Promise.resolve({ connections: { inbound: [], outbound: [] }, tunnels: [], floods: [] }),
     version: () => ({ version: "1" }),
     xds: () => undefined,
     dumped: (recordsCount: number) => void sources.dumps.push(recordsCount),

@@ -127,6 +127,7 @@ Deno.test("plaintext from outside is judged by policy, spoofs its source, and en
         }],
         outbound: [],
       },
+      tunnels: [],
       floods: [],
     }],
   });
