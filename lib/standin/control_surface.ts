@@ -38,6 +38,7 @@ export function startControlSurface(
 ): ControlSurface {
   const server = Deno.serve({ hostname: ip, port, onListen: () => {} }, async (request) => {
     try {
+      if (!isFromHere(request)) return json({ error: "requests of other sites are refused" }, 403);
       return await answer(host, request.method, new URL(request.url));
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
@@ -48,6 +49,14 @@ export function startControlSurface(
     url: `http://${ip}:${server.addr.port}`,
     [Symbol.asyncDispose]: () => server.shutdown(),
   };
+}
+
+/** A browser on this machine reaches loopback too, for a page elsewhere: by its Origin, or by a name of its own. */
+function isFromHere(request: Request): boolean {
+  const { host, hostname } = new URL(request.url);
+  const origin = request.headers.get("origin");
+  const isOurs = hostname === "localhost" || hostname.startsWith("[") || /^[\d.]+$/.test(hostname);
+  return isOurs && (origin === null || URL.parse(origin)?.host === host);
 }
 
 async function answer(host: ControlPlaneHost, method: string, url: URL): Promise<Response> {

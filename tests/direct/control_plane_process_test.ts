@@ -138,6 +138,23 @@ test("what its knobs do not know is refused with the reason, and changes nothing
       ["/nothing", /404: /],
     ] as const
   ) await rejects(plane.post(path), why, path);
+  // What a page elsewhere makes a browser on this machine send: tokens are for those who have a shell here.
+  const { host, hostname, port } = new URL(plane.places.controlUrl);
+  for (
+    const [headers, status] of [
+      [`Host: ${host}\r\nOrigin: https://evil.example`, 403],
+      ["Host: evil.example", 403],
+      [`Host: ${host}\r\nOrigin: http://${host}`, 200],
+    ] as const
+  ) {
+    using connection = await Deno.connect({ hostname, port: Number(port) });
+    const head = `POST /token?namespace=shop&serviceAccount=web HTTP/1.1\r\n${headers}`;
+    await connection.write(
+      new TextEncoder().encode(`${head}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`),
+    );
+    const answer = await new Response(connection.readable).text();
+    strictEqual(answer.slice(0, 12), `HTTP/1.1 ${status}`, headers);
+  }
   strictEqual(JSON.stringify((await plane.get("/status"))["faults"]), before);
 });
 
