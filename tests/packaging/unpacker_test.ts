@@ -35,7 +35,7 @@ async function sh(command: string, env: Readonly<Record<string, string>> = {}): 
 class Place implements AsyncDisposable {
   private constructor(private readonly folder: string) {}
 
-  static async make(): Promise<Place> {
+  static async make(arch: string = Deno.build.arch): Promise<Place> {
     const place = new Place(await Deno.makeTempDir({ prefix: "zt unpack " }));
     await Deno.mkdir(place.at("source/bundle"), { recursive: true });
     await Deno.writeTextFile(place.at("source/deno"), RUNTIME, { mode: 0o755 });
@@ -44,7 +44,7 @@ class Place implements AsyncDisposable {
       output: place.at("ztunnel"),
       deno: place.at("source/deno"),
       bundle: place.at("source/bundle"),
-      target: targetOf(Deno.build.arch),
+      target: targetOf(arch),
       version: "0",
     });
     return place;
@@ -73,6 +73,21 @@ Deno.test("the unpacker passes on arguments, umask and exit code, wherever it is
   strictEqual(code, 7, said);
   deepStrictEqual(said.split("\n").slice(1), ["umask 0027", "<proxy>", "<a  b>", "<>", "<*>", ""]);
   ok(said.startsWith(`at ${place.at("to")}/ztunnel-`), said);
+});
+
+Deno.test("a file starts on every name of its own machine, and on no other", async () => {
+  const machines = { x86_64: ["x86_64", "amd64"], aarch64: ["aarch64", "arm64"] } as const;
+  for (const arch of ["x86_64", "aarch64"] as const) {
+    await using place = await Place.make(arch);
+    for (const machine of [...machines.x86_64, ...machines.aarch64, "armv7l"]) {
+      const PATH = await place.shim("uname", `echo ${machine}`);
+      const env = { ZTUNNEL_UNPACK_DIR: place.at("to"), PATH };
+      const { code, said } = await sh(`exec '${place.at("ztunnel")}'`, env);
+      const isOwn = (machines[arch] as readonly string[]).includes(machine);
+      strictEqual(code, isOwn ? 7 : 1, said);
+      if (!isOwn) ok(said.includes(`for ${arch}, this machine is ${machine}`), said);
+    }
+  }
 });
 
 Deno.test("a relative folder is below where we are, whatever CDPATH says", async () => {
