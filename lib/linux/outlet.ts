@@ -113,7 +113,10 @@ export class Outlet {
     this.#onDrained = undefined;
   }
 
-  /** Whoever reads has mostly made room within a turn or two; only a wait for longer is worth waking a thread. */
+  /**
+   * A look costs a microsecond, a wait by the thread two switches. On an idle machine hardly any look finds room (measured: 1
+   * of 278); on a busy one relays were faster with them in 7 of 11 runs, which is no proof.
+   */
   async #untilRoom(fd: number): Promise<void> {
     for (let turn = 0; turn < TURNS_MAX; turn++) {
       await new Promise<void>((resolve) => atEndOfTurn(resolve));
