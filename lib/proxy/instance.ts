@@ -3,15 +3,7 @@ import type { Component, ConnectionLists, TunnelRow } from "#link";
 import { display, type Log } from "#log";
 import type { MeshView } from "#mesh";
 import type { Metrics } from "#metrics";
-import {
-  type Acceptor,
-  type Arrival,
-  type Dialer,
-  type DialerOptions,
-  DialError,
-  type Kernel,
-  type ListenOptions,
-} from "#stream";
+import type { Acceptor, Arrival, DialerOptions, Kernel, ListenOptions } from "#stream";
 import type { Clock, Rng } from "#system";
 import type { Peer, Tls } from "#tls";
 import { SocketAddress, type SpiffeId } from "#values";
@@ -29,9 +21,6 @@ import { servePassthrough } from "./passthrough.ts";
 import { Reaper } from "./reaper.ts";
 import { type SocketState, SocketStates } from "./sockets.ts";
 import { serveSocks5 } from "./socks5.ts";
-
-/** Linux's number for what was called off. */
-const ECANCELED = 125;
 
 export interface InstanceOptions {
   readonly settings: ProxySettings;
@@ -90,7 +79,6 @@ export class ProxyInstance {
   /** Aborted when a drain has waited long enough. */
   readonly #deadline = new AbortController();
   #drained: Promise<void> | undefined;
-  #isOver = false;
   #identity: SpiffeId | undefined;
   /** Policies that our workload lists and nobody has sent, as they were told last. */
   #missing: ReadonlySet<string> = new Set();
@@ -106,7 +94,7 @@ export class ProxyInstance {
       isControlPlaneConnected: deps.isControlPlaneConnected,
     });
     const { addresses, bundles } = deps;
-    const dialer = this.#whileOpen(deps.kernel.dialer(options.dialer));
+    const dialer = deps.kernel.dialer(options.dialer);
     this.#log = deps.scope("ztunnel::proxy");
     const { floods } = deps;
     this.#handshakes = deps.handshakes.door((arrival, cap) => {
@@ -320,21 +308,6 @@ export class ProxyInstance {
     for (const { stream } of this.#arrivals) stream.abort();
     for (const server of this.#servers.keys()) server.destroy();
     for (const pool of this.#pools) pool.destroy();
-    this.#isOver = true;
-  }
-
-  /**
-   * Who waited for an answer or a certificate all the time may want to dial only now: the descriptor of our namespace is
-   * closed by then, and its number may be another pod's.
-   */
-  #whileOpen(dialer: Dialer): Dialer {
-    return {
-      dial: (to, options) => {
-        if (!this.#isOver) return dialer.dial(to, options);
-        const message = `cannot dial ${SocketAddress.format(to)}: the proxy has ended (ECANCELED)`;
-        return Promise.reject(new DialError("ECANCELED", ECANCELED, message));
-      },
-    };
   }
 
   /**

@@ -102,18 +102,3 @@ Deno.test("a policy that our workload got while a peer's name was asked for hold
   await rejects(readText(peer), { kind: "reset" });
   strictEqual(world.kernel.dialled.length, 0);
 });
-
-Deno.test("who still waits for an answer when its instance ends dials nobody: the namespace is another's by then", async () => {
-  const world = await new World(onDemand).start();
-  world.kernel.connect(15001, at("10.1.0.5:40000"), at("10.1.0.7:80"));
-  world.kernel.connect(15006, at("10.7.0.1:5000"), at("10.1.0.5:8080"));
-  await world.clock.advance(0);
-  world.port.post({ tell: "close", instance: 1, deadlineMs: 0 });
-  await world.clock.advance(5_000);
-  strictEqual(world.groundsGoneCount, 1);
-  for (const name of ["/10.1.0.7", "/10.7.0.1"]) {
-    world.port.post({ tell: "address_answered", name, isAnswered: true });
-  }
-  await world.clock.advance(0);
-  strictEqual(world.kernel.dialled.length, 0);
-});
