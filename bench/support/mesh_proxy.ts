@@ -1,5 +1,7 @@
 /** The program as its user starts it, in dedicated mode, following an istiod on this machine. */
 import { ProxyProcess } from "../../tests/support/proxy_process.ts";
+import { bundle, MAIN } from "../../tools/bundle.ts";
+import { RUN_FLAGS } from "../../tools/single_file.ts";
 import { processorSeconds } from "./usage.ts";
 
 const IP = "127.0.0.2";
@@ -13,11 +15,25 @@ export class MeshProxy implements AsyncDisposable {
 
   private constructor(private readonly process: ProxyProcess) {}
 
-  static async start(port: number, rootsPem: string, env: Record<string, string>) {
+  /** The program as it is shipped, in a folder of its own: what `program` of `start` takes. */
+  static async shipped(): Promise<{ program: readonly string[]; folder: string }> {
+    const folder = await Deno.makeTempDir();
+    await bundle(`${folder}/app`);
+    return { program: [Deno.execPath(), "run", ...RUN_FLAGS, `${folder}/app/${MAIN}`], folder };
+  }
+
+  /** Without `program` from the sources. */
+  static async start(
+    port: number,
+    rootsPem: string,
+    env: Record<string, string>,
+    program?: readonly string[],
+  ) {
     const process = await ProxyProcess.start({
       ip: IP,
       workload: "client",
       mayFail: true,
+      ...(program !== undefined && { program }),
       env: {
         XDS_ADDRESS: `https://127.0.0.1:${port}`,
         XDS_ROOT_CA: rootsPem,
@@ -27,6 +43,8 @@ export class MeshProxy implements AsyncDisposable {
         CA_ROOT_CA: rootsPem,
         AUTH_TOKEN: "a-token",
         RUST_LOG: "warn",
+        // As in the image: there is no folder for caches.
+        ...(program !== undefined && { DENO_DIR: "/dev/null", PATH: Deno.env.get("PATH") ?? "" }),
         ...env,
       },
     });
@@ -51,6 +69,16 @@ export class MeshProxy implements AsyncDisposable {
     return processorSeconds(this.process.pid);
   }
 
+  /** User and kernel time of each of its threads, by its id, in milliseconds. */
+  threadMs(): ReadonlyMap<string, number> {
+    const tasks = `/proc/${this.process.pid}/task`;
+    return new Map(Array.from(Deno.readDirSync(tasks), ({ name }) => {
+      // schedstat(5): nanoseconds on a processor come first.
+      const [ranNs] = Deno.readTextFileSync(`${tasks}/${name}/schedstat`).split(" ");
+      return [name, Number(ranNs) / 1e6] as const;
+    }));
+  }
+
   async idle(timeMs: number): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, timeMs));
   }
@@ -72,6 +100,11 @@ export class MeshProxy implements AsyncDisposable {
   longestStallMs(): number {
     clearInterval(this.#watch);
     return this.#longestMs;
+  }
+
+  /** istiod did not take the list of what it holds. */
+  get wasListRefused(): boolean {
+    return this.process.output.includes("larger than max");
   }
 
   /** Warnings and errors that it told. */
