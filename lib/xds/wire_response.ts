@@ -210,7 +210,10 @@ export class ResponseReader implements WireResponse {
         }
         const start = this.#at;
         const bytes = this.#value(headerBytes, length);
-        return bytes === undefined ? "wait" : this.#resource(bytes, start);
+        if (bytes === undefined) return "wait";
+        const resource = this.#resource(bytes, start);
+        if (resource !== undefined) this.#lent ??= start;
+        return resource;
       }
       case RESPONSE.typeUrl:
       case RESPONSE.nonce:

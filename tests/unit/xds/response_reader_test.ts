@@ -52,6 +52,23 @@ function joined(parts: readonly { readonly bytes: Uint8Array }[]): Uint8Array {
 
 const RESOURCES = [workload("w1"), workload("w2", { node: "n".repeat(300) }), workload("w3")];
 
+Deno.test("what was taken stays as it is until it is released, however much arrives meanwhile", async () => {
+  const resources = Array.from(
+    { length: 40 },
+    (_, i) => workload(`w${i}`, { node: `${i}`.repeat(9_000) }),
+  );
+  const reader = readerOf(responseBytes("address", { nonce: "n1", resources }), () => 16_384);
+  await reader.begin();
+  const taken: { readonly view: Uint8Array; readonly copy: Uint8Array }[] = [];
+  do {
+    for (let each = reader.take(); each !== undefined; each = reader.take()) {
+      taken.push({ view: each.payload!, copy: each.payload!.slice() });
+    }
+  } while (await reader.more());
+  strictEqual(taken.length, 40);
+  for (const { view, copy } of taken) deepStrictEqual(view, copy);
+});
+
 Deno.test("a response says the same however its bytes are cut and its fields are ordered", async () => {
   const seed = Number(Deno.env.get("SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
   const rng = seededRng(seed);
