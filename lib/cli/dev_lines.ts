@@ -2,6 +2,8 @@
  * A proxy's JSON log lines, made readable for `dev`.
  * @module
  */
+import { createLogHub, type Log } from "#log";
+import type { Clock } from "#system";
 
 /** One log line of a proxy, as `LOG_FORMAT=json` writes it. */
 export type ProxyLine = Readonly<Record<string, unknown>>;
@@ -35,7 +37,7 @@ export function parseLine(text: string): ProxyLine | undefined {
 }
 
 /** Of the lines of the control plane that `dev` runs. */
-export const CONTROL_PLANE_SCOPE = "istiod";
+const CONTROL_PLANE_SCOPE = "istiod";
 
 /** The text for people, or undefined for a line that `dev` does not show. */
 export function readable(proxy: string, line: ProxyLine, paint: Paint): string | undefined {
@@ -87,4 +89,22 @@ function detailOf(line: ProxyLine): string {
 
 function textOf(value: unknown): string {
   return typeof value === "string" ? value : typeof value === "number" ? String(value) : "";
+}
+
+/** The control plane's log in our own process, told like the lines of the proxies beside it. */
+export function controlPlaneLog(clock: Clock, paint: Paint, print: (line: string) => void): Log {
+  const decoder = new TextDecoder();
+  const hub = createLogHub({
+    write: (bytes) => {
+      for (const text of decoder.decode(bytes).trimEnd().split("\n")) {
+        const line = parseLine(text);
+        const told = line && readable(CONTROL_PLANE_SCOPE, line, paint);
+        if (told !== undefined) print(told);
+      }
+    },
+    nowMs: () => clock.nowMs(),
+    filter: "info",
+    format: "json",
+  });
+  return hub.scope(CONTROL_PLANE_SCOPE);
 }

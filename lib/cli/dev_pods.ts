@@ -4,12 +4,11 @@
  * from the test control plane.
  * @module
  */
-import { createLogHub } from "#log";
 import { type Clock, realClock, realRng } from "#system";
 import { Ip, SocketAddress } from "#values";
 import type { LocalMesh } from "#xds";
 import { type RunningProxy, startChild } from "./dev_child.ts";
-import { CONTROL_PLANE_SCOPE, type Paint, parseLine, readable } from "./dev_lines.ts";
+import { controlPlaneLog, type Paint, readable } from "./dev_lines.ts";
 import {
   comparePods,
   hostLines,
@@ -134,23 +133,13 @@ class PodsSession {
   async #startControlPlane(folder: string): Promise<Host> {
     const { hostControlPlane } = await import("#standin");
     const { path, paint, print } = this.options;
-    const decoder = new TextDecoder();
-    const hub = createLogHub({
-      write: (bytes) => {
-        for (const text of decoder.decode(bytes).trimEnd().split("\n")) {
-          const line = parseLine(text);
-          const told = line && readable(CONTROL_PLANE_SCOPE, line, paint);
-          if (told !== undefined && !this.#ending) print(told);
-        }
-      },
-      nowMs: () => this.clock.nowMs(),
-      filter: "info",
-      format: "json",
+    const log = controlPlaneLog(this.clock, paint, (line) => {
+      if (!this.#ending) print(line);
     });
     return this.#host = await hostControlPlane({
       clock: this.clock,
       rng: realRng,
-      log: hub.scope(CONTROL_PLANE_SCOPE),
+      log,
       source: {
         kind: "file",
         path,

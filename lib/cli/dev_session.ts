@@ -2,12 +2,11 @@
  * `ztunnel dev`: a whole mesh on this machine's loopback, from one YAML.
  * @module
  */
-import { createLogHub } from "#log";
 import { type Clock, realClock, realRng } from "#system";
 import { SocketAddress } from "#values";
 import type { LocalMesh } from "#xds";
 import type { DevSettings } from "./dev_arguments.ts";
-import { CONTROL_PLANE_SCOPE, type Paint, parseLine, readable } from "./dev_lines.ts";
+import { controlPlaneLog, type Paint, readable } from "./dev_lines.ts";
 import {
   clientOf,
   commandsOf,
@@ -122,23 +121,13 @@ class Session {
     const folder = settings.folder ?? await Deno.makeTempDir({ prefix: "ztunnel-dev-" });
     if (settings.folder === undefined) this.#folder = folder;
     else await Deno.mkdir(folder, { recursive: true });
-    const decoder = new TextDecoder();
-    const hub = createLogHub({
-      write: (bytes) => {
-        for (const text of decoder.decode(bytes).trimEnd().split("\n")) {
-          const line = parseLine(text);
-          const told = line && readable(CONTROL_PLANE_SCOPE, line, paint);
-          if (told !== undefined && !this.#ending) print(told);
-        }
-      },
-      nowMs: () => this.clock.nowMs(),
-      filter: "info",
-      format: "json",
+    const log = controlPlaneLog(this.clock, paint, (line) => {
+      if (!this.#ending) print(line);
     });
     return this.#host = await hostControlPlane({
       clock: this.clock,
       rng: realRng,
-      log: hub.scope(CONTROL_PLANE_SCOPE),
+      log,
       source: {
         kind: "file",
         path: meshPathOf(settings),
