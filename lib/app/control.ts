@@ -47,7 +47,11 @@ export class Control implements AsyncDisposable {
     private readonly news: CertNews,
   ) {
     const { localNode } = config;
-    this.#tidy = new Tidy(deps.clock, OwnProcess.collectAndRelease);
+    this.#tidy = new Tidy(
+      deps.clock,
+      OwnProcess.collectAndRelease,
+      OwnProcess.releaseCodePages,
+    );
     this.mesh = createMesh({
       releasePages: OwnProcess.releasePages,
       ...(localNode !== undefined && { localNode }),

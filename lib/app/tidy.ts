@@ -23,7 +23,12 @@ export class Tidy implements Disposable {
   #timer: Timer | undefined;
   #isOver = false;
 
-  constructor(private readonly clock: Clock, private readonly release: () => void) {}
+  /** `release` gives back what is garbage now; `rest` what only a start or a push needed. */
+  constructor(
+    private readonly clock: Clock,
+    private readonly release: () => void,
+    private readonly rest: () => void,
+  ) {}
 
   /** So many resources came, or went through a dump. */
   note(resourcesCount: number): void {
@@ -36,7 +41,7 @@ export class Tidy implements Disposable {
     this.#wait();
   }
 
-  /** The start is over: what compiling, reading files and first answers left behind is 12 MB. */
+  /** The start is over: what compiling, reading files and first answers left behind is 12 MB, and 30 MB of code. */
   noteStart(): void {
     this.#wait();
   }
@@ -48,6 +53,7 @@ export class Tidy implements Disposable {
       this.#count = 0;
       this.#releasedCount = 0;
       this.release();
+      this.rest();
     }, { background: true });
   }
 

@@ -88,6 +88,7 @@ const library = Deno.dlopen("libc.so.6", {
   epoll_wait: { parameters: ["i32", "buffer", "i32", "i32"], result: "i32", nonblocking: true },
   malloc_trim: { parameters: ["usize"], result: "i32" },
   madvise: { parameters: ["buffer", "usize", "i32"], result: "i32" },
+  madviseAt: { name: "madvise", parameters: ["pointer", "usize", "i32"], result: "i32" },
   getrlimit: { parameters: ["i32", "buffer"], result: "i32" },
   setrlimit: { parameters: ["i32", "buffer"], result: "i32" },
   prctl: { parameters: ["i32", "u64", "u64", "u64", "u64"], result: "i32" },

@@ -3,6 +3,7 @@ import { runInNewContext } from "node:vm";
 import { C, c, errno } from "./libc.ts";
 import { CallError } from "./errno.ts";
 import { exitWithParent } from "./process.ts";
+import { type FileMapping, unchangedMappings } from "./smaps.ts";
 
 /** What this process asks of the kernel for itself: its end with its parent's, and memory given back. */
 export const OwnProcess = {
@@ -19,6 +20,23 @@ export const OwnProcess = {
   },
 
   /**
+   * Lets go of the pages of the runtime's executable that nobody changed: code and constants, of which a start touches
+   * 50 MB and what follows some 20 (measured). They stay in the kernel's cache, and who touches one maps it again, with its
+   * neighbours, in microseconds. The whole takes some 6 ms, which only this thread spends. Only the executable's: a
+   * library may be on its way into memory in another thread. Returns how many bytes of address space that were, none
+   * where /proc does not say.
+   */
+  releaseCodePages(): number {
+    let bytesCount = 0;
+    for (const { start, bytesCount: count } of executableMappings()) {
+      if (c.madviseAt(Deno.UnsafePointer.create(start), count, C.MADV_DONTNEED) === 0) {
+        bytesCount += Number(count);
+      }
+    }
+    return bytesCount;
+  },
+
+  /**
    * Lets go of whole pages; what was there reads as zeros afterwards. For memory that nobody looks at. Growable buffers
    * begin on a page boundary; throws a CallError for what does not lie on one.
    */
@@ -29,6 +47,15 @@ export const OwnProcess = {
     }
   },
 } as const;
+
+function executableMappings(): Iterable<FileMapping> {
+  try {
+    const path = Deno.readLinkSync("/proc/self/exe");
+    return unchangedMappings(Deno.readTextFileSync("/proc/self/smaps"), path);
+  } catch {
+    return [];
+  }
+}
 
 type Collect = (how: { readonly type: "major"; readonly flavor: "last-resort" }) => void;
 let collect: Collect | undefined;

@@ -2,7 +2,7 @@ import { ok, strictEqual, throws } from "node:assert/strict";
 import { createMesh } from "#mesh";
 import { OwnProcess } from "#linux";
 
-const { collectAndRelease, releasePages } = OwnProcess;
+const { collectAndRelease, releaseCodePages, releasePages } = OwnProcess;
 import { ip, workload } from "../mesh/builders.ts";
 
 Deno.test("releasePages() gives memory back, and what was there reads as zeros", () => {
@@ -60,3 +60,16 @@ Deno.test("collectAndRelease() gives garbage back", () => {
   ok(before - after > 10 << 20, `${before} to ${after}`);
   collectAndRelease();
 });
+
+Deno.test("releaseCodePages() lets go of the runtime's code, and everything runs on", () => {
+  const before = fileRssBytes();
+  ok(releaseCodePages() > 50 << 20);
+  const after = fileRssBytes();
+  ok(before - after > 5 << 20, `${before} to ${after}`);
+  strictEqual(new RegExp("a(b+)c").exec("abbc")?.[1], "bb");
+});
+
+function fileRssBytes(): number {
+  const status = Deno.readTextFileSync("/proc/self/status");
+  return Number(/^RssFile:\s+(\d+) kB$/m.exec(status)![1]) * 1_024;
+}
