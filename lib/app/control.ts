@@ -104,6 +104,7 @@ export class Control implements AsyncDisposable {
       onDemand: this.config.xdsOnDemand,
       writer: this.mesh.writer,
       clock,
+      turn: OwnProcess.othersTurn,
       dialer: controlDialer(clock),
       rng,
       log: scope("ztunnel::xds"),

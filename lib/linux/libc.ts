@@ -1,6 +1,6 @@
 /**
- * The binding to glibc: the only place that opens a library. Everything here is synchronous but
- * `epoll_wait`, which parks one thread of the runtime's pool.
+ * The binding to glibc: the only place that opens a library. Everything here is synchronous but `epoll_wait` and
+ * `usleep`, which park one thread of the runtime's pool each.
  * @module
  */
 
@@ -86,6 +86,7 @@ const library = Deno.dlopen("libc.so.6", {
   epoll_create1: { parameters: ["i32"], result: "i32" },
   epoll_ctl: { parameters: ["i32", "i32", "i32", "buffer"], result: "i32" },
   epoll_wait: { parameters: ["i32", "buffer", "i32", "i32"], result: "i32", nonblocking: true },
+  usleep: { parameters: ["u32"], result: "i32", nonblocking: true },
   malloc_trim: { parameters: ["usize"], result: "i32" },
   madvise: { parameters: ["buffer", "usize", "i32"], result: "i32" },
   madviseAt: { name: "madvise", parameters: ["pointer", "usize", "i32"], result: "i32" },
@@ -97,7 +98,7 @@ const library = Deno.dlopen("libc.so.6", {
 
 export const c = library.symbols;
 
-/** Why the synchronous call directly before failed; for `epoll_wait`, which ran elsewhere, meaningless. */
+/** Why the synchronous call directly before failed; for those that ran elsewhere, meaningless. */
 export function errno(): number {
   return new Deno.UnsafePointerView(c.__errno_location()!).getInt32();
 }

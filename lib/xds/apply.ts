@@ -6,6 +6,8 @@ import type { ResponseReader, WireResource } from "./wire_response.ts";
 export interface ApplyOptions {
   readonly writer: MeshWriter;
   readonly clock: Clock;
+  /** Resolves when everyone else on this thread has had a turn. */
+  readonly turn: () => Promise<void>;
   /** With how many resources were written or removed for it, those included that said what was known. */
   readonly onCommit: (commit: Commit, resourcesCount: number) => void;
   /** What is not done when it aborts is left, and the rest of a slice is not committed. */
@@ -68,7 +70,7 @@ class Work {
       const resource = response.take();
       if (resource === undefined) {
         if (response.isTight) this.#endSlice();
-        if (!await response.more()) break;
+        if (!await this.#more()) break;
         if (stop.aborted) return false;
         continue;
       }
@@ -83,6 +85,30 @@ class Work {
     return true;
   }
 
+  /** A wait longer than a slice has an end only if the server goes on: whoever is to hear of what came hears it before. */
+  async #more(): Promise<boolean> {
+    const more = this.response.more();
+    if (!this.#hasNews) return await more;
+    let isLong = false;
+    const { promise: long, resolve } = Promise.withResolvers<void>();
+    const timer = this.options.clock.after(SLICE_MS, () => {
+      isLong = true;
+      resolve();
+    });
+    try {
+      await Promise.race([more, long]);
+    } finally {
+      timer.cancel();
+    }
+    if (isLong && !this.options.stop.aborted) this.#endSlice();
+    return await more;
+  }
+
+  /** Whether something was written that nobody was told of. Policies are told when the response is whole. */
+  get #hasNews(): boolean {
+    return this.push.type === "address" && (this.#untold !== undefined || this.#writtenCount > 0);
+  }
+
   #isSliceOver(): boolean {
     if (++this.#takenCount % RESOURCES_PER_LOOK !== 0) return false;
     return this.options.clock.monotonicMs() >= this.#sliceEndMs;
@@ -90,9 +116,9 @@ class Work {
 
   /** Lets others have their turn; false if we were stopped meanwhile. */
   async #rest(): Promise<boolean> {
-    const { clock, stop } = this.options;
+    const { clock, turn, stop } = this.options;
     this.#endSlice();
-    await clock.sleep(0, stop);
+    await turn();
     this.#sliceEndMs = clock.monotonicMs() + SLICE_MS;
     return !stop.aborted;
   }
@@ -153,7 +179,7 @@ class Work {
     this.#untold = {
       epoch,
       policiesChanged: policiesChanged || before?.policiesChanged === true,
-      touched: before === undefined ? touched : [...before.touched, ...touched],
+      touched: before === undefined ? touched : before.touched.concat(touched),
     };
   }
 }

@@ -21,6 +21,8 @@ export interface XdsOptions {
   /** Owned by the watch. */
   readonly writer: MeshWriter;
   readonly clock: Clock;
+  /** Resolves when everyone else on this thread has had a turn; asked for after each few milliseconds of work. */
+  readonly turn: () => Promise<void>;
   /** With `CONTROL_KEEPALIVE` of #grpc. */
   readonly dialer: Network["dialer"];
   readonly rng: Rng;
@@ -174,7 +176,7 @@ class XdsFollower implements XdsWatch {
 
   /** The answer; undefined if we were stopped before there was one. */
   async #heard(message: GrpcMessage): Promise<PushOutcome["reply"] | undefined> {
-    const { writer, clock, onCommit } = this.#options;
+    const { writer, clock, turn, onCommit } = this.#options;
     const response = new ResponseReader(message, KNOWN_TYPES);
     await response.begin();
     this.#gotSomething = true;
@@ -183,7 +185,7 @@ class XdsFollower implements XdsWatch {
       this.#log.error?.("unknown xds type, ignored", { type: response.typeUrl.slice(0, 200) });
     }
     const stop = this.#stop.signal;
-    if (!await apply(response, push, { writer, clock, onCommit, stop })) return undefined;
+    if (!await apply(response, push, { writer, clock, turn, onCommit, stop })) return undefined;
     const outcome = push.finish(this.#now());
     this.#metrics.received(push.type, outcome);
     this.#tellPush(push, outcome);

@@ -7,7 +7,7 @@ import { realClock, seededRng } from "#system";
 import { watchXds } from "#xds";
 import { ControlPlaneProcess } from "../support/control_plane_process.ts";
 import { until } from "../support/netns.ts";
-import { realNetwork } from "../support/network.ts";
+import { realNetwork, realTurn } from "../support/network.ts";
 
 const test = (name: string, fn: () => Promise<void>) =>
   Deno.test({ name, fn, sanitizeOps: false, sanitizeResources: false });
@@ -29,6 +29,7 @@ function follow({ places }: ControlPlaneProcess, tokenPath: string) {
     writer: mesh.writer,
     dialer: realNetwork.dialer,
     clock: realClock,
+    turn: realTurn,
     rng: seededRng(1),
     log: silentLog,
     metrics: new Metrics({ nowMs: () => 0 }),

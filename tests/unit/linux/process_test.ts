@@ -1,5 +1,5 @@
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
-import { OpenFiles } from "#linux";
+import { OpenFiles, OwnProcess } from "#linux";
 import { isIpv6Available } from "../../../lib/linux/process.ts";
 
 Deno.test("OpenFiles.limit() is the soft limit that the shell sees", async () => {
@@ -13,7 +13,7 @@ Deno.test("OpenFiles.limit() is the soft limit that the shell sees", async () =>
 
 Deno.test("OpenFiles.raiseLimit() lifts the soft limit to the hard one", async () => {
   const program = `
-    import { OpenFiles } from "#linux";
+    import { OpenFiles, OwnProcess } from "#linux";
     const raised = OpenFiles.raiseLimit();
     console.log(JSON.stringify({ ...raised, now: OpenFiles.limit() }));`;
   const { stdout } = await new Deno.Command("bash", {
@@ -62,3 +62,38 @@ function isRunning(pid: number): boolean {
     return false;
   }
 }
+
+Deno.test("othersTurn() is a turn for sockets and timers too, and takes no millisecond", async () => {
+  const { othersTurn } = OwnProcess;
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  let turns = 0;
+  let isOver = false;
+  const work = (async () => {
+    for (; !isOver; turns++) {
+      const end = performance.now() + 2;
+      while (performance.now() < end);
+      await othersTurn();
+    }
+  })();
+  // Each of these steps needs the runtime to look at a socket, or at its timers.
+  const { port } = listener.addr;
+  const [client, server] = await Promise.all([
+    Deno.connect({ hostname: "127.0.0.1", port }),
+    listener.accept(),
+  ]);
+  const byte = new Uint8Array(1);
+  const before = turns;
+  for (let round = 0; round < 5; round++) {
+    await Promise.all([client.write(byte), server.read(byte)]);
+    await Promise.all([server.write(byte), client.read(byte)]);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  assert(turns - before < 100, `15 steps took ${turns - before} turns`);
+  isOver = true;
+  await work;
+  client.close();
+  server.close();
+  const start = performance.now();
+  for (let round = 0; round < 200; round++) await othersTurn();
+  assert(performance.now() - start < 200, `${(performance.now() - start) / 200} ms each`);
+});

@@ -3,7 +3,7 @@ import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/st
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { createCaAuthority } from "#certs";
 import { connectChannel, type Endpoint } from "#grpc";
-import { realNetwork } from "../../support/network.ts";
+import { realNetwork, realTurn } from "../../support/network.ts";
 import { createMesh } from "#mesh";
 import { Metrics } from "#metrics";
 import { silentLog } from "#log";
@@ -47,6 +47,7 @@ function follow(plane: ControlPlane, onDemand = false, more: Partial<Endpoint> =
     onDemand,
     writer: mesh.writer,
     ...realNetwork,
+    turn: realTurn,
     rng: seededRng(1),
     log: silentLog,
     metrics: new Metrics({ nowMs: () => 0 }),

@@ -84,6 +84,7 @@ class Client {
       await apply(response, push, {
         writer: this.mesh.writer,
         clock: this.clock,
+        turn: () => Promise.resolve(),
         onCommit: () => {},
         stop: new AbortController().signal,
       });

@@ -2,6 +2,7 @@
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { createMesh } from "#mesh";
 import { type Clock, realClock } from "#system";
+import { FakeClock } from "../../support/fake_clock.ts";
 import { apply } from "../../../lib/xds/apply.ts";
 import { KNOWN_TYPES, type Push, Session } from "../../../lib/xds/session.ts";
 import { type Pieces, ResponseReader } from "../../../lib/xds/wire_response.ts";
@@ -35,6 +36,7 @@ function talk() {
     await apply(reader, push, {
       writer: mesh.writer,
       clock: realClock,
+      turn: () => realClock.sleep(0),
       stop: stop.signal,
       onCommit: ({ policiesChanged }) => commits.push(policiesChanged),
     });
@@ -114,6 +116,7 @@ Deno.test("an aborted watch commits nothing more", async () => {
   const done = await apply(new ResponseReader(stopping, KNOWN_TYPES), session.receive(reader), {
     writer: mesh.writer,
     clock: realClock,
+    turn: () => realClock.sleep(0),
     stop: stop.signal,
     onCommit: () => commits.push(true),
   });
@@ -128,11 +131,7 @@ Deno.test("3.6 what goes, goes in slices, between which others have their turn",
   // Time goes by as it is looked at, and whoever has a turn sees how far it is.
   let nowMs = 0;
   const seen: number[] = [];
-  const clock: Clock = {
-    ...realClock,
-    monotonicMs: () => nowMs++,
-    sleep: () => Promise.resolve(void seen.push(mesh.view.workloads().length)),
-  };
+  const clock: Clock = { ...realClock, monotonicMs: () => nowMs++ };
   const reader = new ResponseReader(
     piecesOf(responseBytes("address", { removed: names })),
     KNOWN_TYPES,
@@ -143,6 +142,7 @@ Deno.test("3.6 what goes, goes in slices, between which others have their turn",
   await apply(reader, push, {
     writer: mesh.writer,
     clock,
+    turn: () => Promise.resolve(void seen.push(mesh.view.workloads().length)),
     stop: stop.signal,
     onCommit: ({ touched }) => told.push([...touched]),
   });
@@ -153,3 +153,58 @@ Deno.test("3.6 what goes, goes in slices, between which others have their turn",
   deepStrictEqual(told.flat().sort(), names.toSorted());
   deepStrictEqual([mesh.view.workloads(), session.status()[0]!.resources], [[], 0]);
 });
+
+/** A message that comes as far as `resume` lets it; `waiting` resolves when everything that came was taken. */
+function stalling(bytes: Uint8Array, firstBytes: number) {
+  const [stalled, resumed] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  let at = 0;
+  const pieces: Pieces = {
+    bytesCount: bytes.length,
+    async read() {
+      if (at === firstBytes) {
+        stalled.resolve();
+        await resumed.promise;
+      }
+      const piece = bytes.slice(at, at < firstBytes ? firstBytes : bytes.length);
+      at += piece.length;
+      return piece.length === 0 ? undefined : piece;
+    },
+  };
+  return { pieces, stalled: stalled.promise, resume: () => resumed.resolve() };
+}
+
+for (
+  const [type, resources, toldInTheStall] of [
+    ["address", Array.from({ length: 200 }, (_, i) => workload(`w${i}`)), 1],
+    ["authorization", Array.from({ length: 200 }, (_, i) => policy(`shop/p${i}`)), 0],
+  ] as const
+) {
+  Deno.test(`3.4 where the server stalls inside a response, ${type} that came is told ${toldInTheStall} time`, async () => {
+    const { session, mesh } = talk();
+    session.open();
+    const bytes = responseBytes(type, { resources });
+    const { pieces, stalled, resume } = stalling(bytes, bytes.length >> 1);
+    const clock = new FakeClock();
+    const told: number[] = [];
+    const reader = new ResponseReader(pieces, KNOWN_TYPES);
+    await reader.begin();
+    const applied = apply(reader, session.receive(reader), {
+      writer: mesh.writer,
+      clock,
+      turn: () => Promise.resolve(),
+      stop: new AbortController().signal,
+      onCommit: (_, resourcesCount) => told.push(resourcesCount),
+    });
+    await stalled;
+    await clock.advance(3);
+    strictEqual(told.length, 0);
+    await clock.advance(1);
+    strictEqual(told.length, toldInTheStall);
+    const seen = mesh.view.workloads().length + mesh.view.policies().length;
+    strictEqual(seen, told[0] ?? 0, "what was told can be seen");
+    resume();
+    strictEqual(await applied, true);
+    strictEqual(told.reduce((sum, count) => sum + count, 0), 200);
+    strictEqual(clock.timersCount, 0);
+  });
+}

@@ -16,7 +16,7 @@ import {
   uidOf,
   workloadResource,
 } from "../../../bench/support/large_mesh.ts";
-import { realNetwork } from "../../support/network.ts";
+import { realNetwork, realTurn } from "../../support/network.ts";
 import { mintLeaf, mintRoot } from "../../support/pki.ts";
 import { ControlPlane } from "./control_plane.ts";
 
@@ -51,6 +51,7 @@ Deno.test({
       onDemand: false,
       writer,
       ...realNetwork,
+      turn: realTurn,
       rng: seededRng(1),
       log: silentLog,
       metrics: new Metrics({ nowMs: () => 0 }),

@@ -54,6 +54,7 @@ export function talk(onDemand = false, options: MeshOptions = {}): Talk {
       await apply(response, push, {
         writer,
         clock,
+        turn: () => Promise.resolve(),
         stop,
         onCommit: (commit) => commits.push(commit),
       });

@@ -7,7 +7,7 @@ import { Metrics } from "#metrics";
 import { type Clock, realClock, seededRng } from "#system";
 import { DEMAND_TIMEOUT_MS, watchXds, type XdsOptions } from "#xds";
 import { FakeClock } from "../../support/fake_clock.ts";
-import { realNetwork } from "../../support/network.ts";
+import { realNetwork, realTurn } from "../../support/network.ts";
 import { until } from "../../support/netns.ts";
 import { mintLeaf, mintRoot } from "../../support/pki.ts";
 import { ControlPlane } from "./control_plane.ts";
@@ -34,6 +34,7 @@ function follow(url: string, clock: Clock = realClock, more: Partial<XdsOptions>
     onDemand: false,
     writer: mesh.writer,
     clock,
+    turn: realTurn,
     dialer: realNetwork.dialer,
     rng: seededRng(1),
     log: silentLog,

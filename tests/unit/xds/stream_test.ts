@@ -5,7 +5,7 @@ import { Metrics } from "#metrics";
 import { silentLog } from "#log";
 import { realClock, seededRng } from "#system";
 import { watchXds, type XdsOptions, type XdsWatch } from "#xds";
-import { realNetwork } from "../../support/network.ts";
+import { realNetwork, realTurn } from "../../support/network.ts";
 import { mintLeaf, mintRoot } from "../../support/pki.ts";
 import { ControlPlane } from "./control_plane.ts";
 import { garbage, policy, workload } from "./messages.ts";
@@ -39,6 +39,7 @@ function follow(
     onDemand: false,
     writer: mesh.writer,
     ...realNetwork,
+    turn: realTurn,
     rng: seededRng(1),
     log: silentLog,
     metrics,
