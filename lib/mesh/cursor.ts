@@ -8,6 +8,8 @@ const GROUP_DEPTH_MAX = 32;
 
 export const WIRE = { varint: 0, fixed64: 1, bytes: 2, startGroup: 3, endGroup: 4, fixed32: 5 };
 
+/** Whether the field's value is bytes, text, a message, or a packed list. */
+export const isBytesTag = (tag: number): boolean => (tag & 7) === WIRE.bytes;
 /** The tag of a field whose value is a varint. */
 export const varintTag = (field: number): number => field << 3;
 /** The tag of a field whose value is bytes, text, a message, or a packed list. */
@@ -19,10 +21,14 @@ export const bytesTag = (field: number): number => field << 3 | WIRE.bytes;
  */
 export class Cursor {
   at = 0;
+  /** Nothing behind it is looked at. */
   end: number;
+  readonly #bytes: Uint8Array;
+  /** The same, for reading texts. */
   readonly #buffer: Buffer;
 
   constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
     this.#buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.end = bytes.byteLength;
   }
@@ -78,7 +84,11 @@ export class Cursor {
   }
 
   text(): string {
-    const end = this.length();
+    return this.textTo(this.length());
+  }
+
+  /** Text without a length of its own. */
+  textTo(end: number): string {
     const text = this.#buffer.toString("utf8", this.at, end);
     // The replacement character is what bad bytes become, but somebody may also have written it.
     if (text.includes("\ufffd")) this.#checkUtf8(end);
@@ -89,7 +99,7 @@ export class Cursor {
   /** Lent: a part of what is read. */
   bytes(): Uint8Array {
     const end = this.length();
-    const bytes = this.#buffer.subarray(this.at, end);
+    const bytes = this.#bytes.subarray(this.at, end);
     this.at = end;
     return bytes;
   }
@@ -135,7 +145,7 @@ export class Cursor {
     if (this.at >= this.end) {
       reject("invalid protobuf: it ends in the middle of a field");
     }
-    return this.#buffer[this.at++]!;
+    return this.#bytes[this.at++]!;
   }
 
   #forward(count: number): void {

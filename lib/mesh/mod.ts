@@ -24,6 +24,7 @@ export {
   type MeshOptions,
 } from "./mesh.ts";
 export type { HeapUse, ReleasePages } from "./heap.ts";
+export { bytesTag, Cursor, isBytesTag } from "./cursor.ts";
 export { MeshDump } from "./dump.ts";
 export { sameContent } from "./equal.ts";
 export type { Decoded } from "./wire_shared.ts";

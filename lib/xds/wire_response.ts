@@ -2,7 +2,7 @@
  * A response of istiod, walked while it arrives. The first one has the whole mesh (28 MB for 100,000 workloads), so it is
  * never in memory as a whole, and no message objects are made of it: a resource at a time is enough.
  */
-import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
+import { bytesTag, Cursor, isBytesTag } from "#mesh";
 
 /** One resource. Its payload is a view of what arrived, good until the reader's next `release`. */
 export interface WireResource {
@@ -37,6 +37,11 @@ export const RESPONSE_LIMITS = {
   resourceBytesMax: 4 << 20,
   /** A name, a version, a nonce. Kubernetes' own names end at 253 characters. */
   textBytesMax: 64 << 10,
+  /**
+   * Resources that do not say of what type they are, in front of a response that says it late: they wait for that. istiod's
+   * always say it.
+   */
+  stagedBytesMax: 16 << 20,
   /** Names of what is gone, which all wait for the end: ten of the largest meshes, some 100 MB. */
   removedMax: 1_000_000,
 } as const;
@@ -56,7 +61,6 @@ const ANY = { typeUrl: 1, value: 2 } as const;
 /** A field that has begun: its number, and the length of its value where that is bytes. */
 interface Header {
   readonly field: number;
-  readonly wireType: WireType;
   readonly headerBytes: number;
   /** Undefined for what is no bytes; then the value is in `headerBytes`. */
   readonly length: number | undefined;
@@ -78,7 +82,8 @@ interface Oversize {
  * say it, they are staged until the response does.
  */
 export class ResponseReader implements WireResponse {
-  #buffer: Uint8Array = new Uint8Array(0);
+  #buffer = new Uint8Array(0);
+  #cursor = new Cursor(this.#buffer);
   /** Of the buffer: where what is lent begins, if anything is, what is not read yet, and its end. */
   #lent: number | undefined;
   #at = 0;
@@ -156,12 +161,18 @@ export class ResponseReader implements WireResponse {
 
   #append(piece: Uint8Array): void {
     this.#arrived += piece.length;
-    const skipped = this.#at === this.#end ? Math.min(this.#skip, piece.length) : 0;
+    // What is staged is read again, and what stands behind it too.
+    const isSkippable = this.#at === this.#end && this.#staged === undefined;
+    const skipped = isSkippable ? Math.min(this.#skip, piece.length) : 0;
     this.#skip -= skipped;
     const rest = piece.subarray(skipped);
     if (this.#buffer.length - this.#end < rest.length) this.#makeRoom(rest.length);
     this.#buffer.set(rest, this.#end);
     this.#end += rest.length;
+    const { stagedBytesMax } = RESPONSE_LIMITS;
+    if (this.#staged !== undefined && this.#end - this.#staged > stagedBytesMax) {
+      throw new Error(`more than ${stagedBytesMax} bytes before it is known of what type they are`);
+    }
   }
 
   /** What is lent and not read yet moves to the front; views that are lent keep the memory that they are of. */
@@ -174,6 +185,7 @@ export class ResponseReader implements WireResponse {
       const next = new Uint8Array(Math.max(room, isLent ? this.#buffer.length : used * 2));
       next.set(this.#buffer.subarray(kept, this.#end));
       this.#buffer = next;
+      this.#cursor = new Cursor(next);
     } else this.#buffer.copyWithin(0, kept, this.#end);
     this.#at -= kept;
     this.#end = used;
@@ -209,9 +221,9 @@ export class ResponseReader implements WireResponse {
           return void (this.#at += headerBytes);
         }
         const start = this.#at;
-        const bytes = this.#value(headerBytes, length);
-        if (bytes === undefined) return "wait";
-        const resource = this.#resource(bytes, start);
+        if (!this.#isThere(headerBytes + length)) return "wait";
+        this.#at += headerBytes + length;
+        const resource = this.#resource(start, start + headerBytes);
         if (resource !== undefined) this.#lent ??= start;
         return resource;
       }
@@ -243,9 +255,11 @@ export class ResponseReader implements WireResponse {
     }
   }
 
-  #resource(bytes: Uint8Array, start: number): WireResource | undefined {
-    const { resource, innerType } = resourceOf(bytes);
-    if (this.typeUrl !== "") return resource;
+  /** The one that was passed last: its tag is at `start`, it begins at `from`. */
+  #resource(start: number, from: number): WireResource | undefined {
+    const isTyped = this.typeUrl !== "";
+    const { resource, innerType } = resourceOf(this.#cursorOver(from, this.#at), isTyped);
+    if (isTyped) return resource;
     const isTelling = this.knownTypes.includes(innerType);
     if (isTelling) this.#believed = innerType;
     if (isTelling && this.#staged === undefined) return resource;
@@ -285,55 +299,56 @@ export class ResponseReader implements WireResponse {
     return { name, version: "", aliases: [], payload: undefined, malformed };
   }
 
-  /** The value behind a header; undefined while it is not all there. */
-  #value(headerBytes: number, length: number): Uint8Array | undefined {
-    const start = this.#at + headerBytes;
-    if (start + length > this.#end) {
-      this.#expect(headerBytes + length);
-      return undefined;
-    }
-    this.#at = start + length;
-    return this.#buffer.subarray(start, this.#at);
-  }
-
+  /** The text behind a header; undefined while it is not all there. */
   #text(headerBytes: number, length: number): string | undefined {
     if (length > RESPONSE_LIMITS.textBytesMax) throw new Error(`a text of ${length} bytes`);
-    const bytes = this.#value(headerBytes, length);
-    return bytes && TEXT.decode(bytes);
+    if (!this.#isThere(headerBytes + length)) return undefined;
+    const start = this.#at + headerBytes;
+    this.#at = start + length;
+    return this.#cursorOver(start, this.#at).textTo(this.#at);
   }
 
-  /** So many bytes from here on; a message that is too short for them is none. */
-  #expect(count: number): void {
+  /** Whether so many bytes are there from here on; a message that is too short for them is none. */
+  #isThere(count: number): boolean {
+    if (this.#at + count <= this.#end) return true;
     const left = this.pieces.bytesCount - this.#arrived + this.#end - this.#at;
     if (count > left) throw cutShort();
     this.#wanted = count;
+    return false;
   }
 
   /** The field that begins here; undefined while its header is not all there. */
   #header(): Header | undefined {
     this.#wanted = 1;
-    const end = Math.min(this.#end, this.#at + HEADER_BYTES_MAX);
-    if (this.#at >= end) return undefined;
-    const reader = new BinaryReader(this.#buffer.subarray(this.#at, end));
+    const start = this.#at;
+    const end = Math.min(this.#end, start + HEADER_BYTES_MAX);
+    if (start >= end) return undefined;
+    const cursor = this.#cursorOver(start, end);
     try {
-      const [field, wireType] = reader.tag();
-      if (wireType === WireType.LengthDelimited) {
-        const length = reader.uint32();
-        return { field, wireType, headerBytes: reader.pos, length };
+      const tag = cursor.tag(end);
+      const field = tag >>> 3;
+      if (isBytesTag(tag)) {
+        const length = cursor.uint32();
+        return { field, headerBytes: cursor.at - start, length };
       }
-      reader.skip(wireType, field);
-      return { field, wireType, headerBytes: reader.pos, length: undefined };
+      cursor.skip(tag);
+      return { field, headerBytes: cursor.at - start, length: undefined };
     } catch (error) {
-      if (end < this.#at + HEADER_BYTES_MAX && this.#arrived < this.pieces.bytesCount) {
-        this.#wanted = this.#end - this.#at + 1;
+      if (end < start + HEADER_BYTES_MAX && this.#arrived < this.pieces.bytesCount) {
+        this.#wanted = this.#end - start + 1;
         return undefined;
       }
       throw error;
     }
   }
-}
 
-const TEXT = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  /** The one cursor there is, over a part of the buffer. */
+  #cursorOver(from: number, to: number): Cursor {
+    this.#cursor.at = from;
+    this.#cursor.end = to;
+    return this.#cursor;
+  }
+}
 
 function cutShort(): Error {
   return new RangeError("premature EOF");
@@ -341,52 +356,41 @@ function cutShort(): Error {
 
 /** A payload that cannot be read costs the resource its payload only: its name stands behind it. */
 function resourceOf(
-  bytes: Uint8Array,
+  cursor: Cursor,
+  isTyped: boolean,
 ): { readonly resource: WireResource; readonly innerType: string } {
+  const { end } = cursor;
   let [name, version, innerType] = ["", "", ""];
-  let any: Uint8Array | undefined;
+  let any: { readonly from: number; readonly to: number } | undefined;
   let payload: Uint8Array | undefined;
   let malformed: string | undefined;
-  const aliases: string[] = [];
+  let aliases: string[] | undefined;
   try {
-    for (const { field, reader } of fieldsOf(bytes)) {
-      if (field === RESOURCE.name) name = reader.string(true);
-      else if (field === RESOURCE.version) version = reader.string(true);
-      else if (field === RESOURCE.aliases) aliases.push(reader.string(true));
-      else if (field === RESOURCE.resource) any = reader.bytes();
-      else skipBytes(reader);
+    for (let tag = cursor.tag(end); tag !== 0; tag = cursor.tag(end)) {
+      if (tag === bytesTag(RESOURCE.name)) name = cursor.text();
+      else if (tag === bytesTag(RESOURCE.version)) version = cursor.text();
+      else if (tag === bytesTag(RESOURCE.aliases)) (aliases ??= []).push(cursor.text());
+      else if (tag === bytesTag(RESOURCE.resource)) {
+        const to = cursor.length();
+        any = { from: cursor.at, to };
+        cursor.at = to;
+      } else cursor.skip(tag);
     }
-    for (const { field, reader } of any === undefined ? [] : fieldsOf(any)) {
-      if (field === ANY.value) payload = reader.bytes();
-      else if (field === ANY.typeUrl) innerType = reader.string(true);
-      else skipBytes(reader);
+    if (any !== undefined) {
+      cursor.at = any.from;
+      cursor.end = any.to;
+      for (let tag = cursor.tag(any.to); tag !== 0; tag = cursor.tag(any.to)) {
+        if (tag === bytesTag(ANY.value)) payload = cursor.bytes();
+        else if (tag === bytesTag(ANY.typeUrl) && !isTyped) innerType = cursor.text();
+        else cursor.skip(tag);
+      }
+      payload ??= new Uint8Array();
     }
-    if (any !== undefined) payload ??= new Uint8Array();
   } catch (error) {
     payload = undefined;
     malformed = error instanceof Error ? error.message : String(error);
   }
-  return { resource: { name, version, aliases, payload, malformed }, innerType };
+  return { resource: { name, version, aliases: aliases ?? NONE, payload, malformed }, innerType };
 }
 
-interface Field {
-  readonly field: number;
-  /** Stands at the value, which is length-delimited and must be read. */
-  readonly reader: BinaryReader;
-}
-
-/** The length-delimited fields of a message; others mean nothing in the messages that are read here. */
-function* fieldsOf(bytes: Uint8Array): Generator<Field> {
-  const reader = new BinaryReader(bytes);
-  while (reader.pos < reader.len) {
-    const [field, wireType] = reader.tag();
-    if (wireType === WireType.LengthDelimited) yield { field, reader };
-    else reader.skip(wireType, field);
-  }
-}
-
-function skipBytes(reader: BinaryReader): void {
-  const length = reader.uint32();
-  if (length > reader.len - reader.pos) throw new RangeError("premature EOF");
-  reader.pos += length;
-}
+const NONE: readonly string[] = [];

@@ -51,6 +51,10 @@ function joined(parts: readonly { readonly bytes: Uint8Array }[]): Uint8Array {
 }
 
 const RESOURCES = [workload("w1"), workload("w2", { node: "n".repeat(300) }), workload("w3")];
+/** Any without a type: what the response says is all there is. */
+const UNTYPED = RESOURCES.map((each) =>
+  ({ ...each, resource: { ...each.resource, typeUrl: "" } }) as ResourceInit
+);
 
 Deno.test("what was taken stays as it is until it is released, however much arrives meanwhile", async () => {
   const resources = Array.from(
@@ -72,11 +76,7 @@ Deno.test("what was taken stays as it is until it is released, however much arri
 Deno.test("a response says the same however its bytes are cut and its fields are ordered", async () => {
   const seed = Number(Deno.env.get("SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
   const rng = seededRng(seed);
-  for (const isUntyped of [false, true]) {
-    // Any without a type: what the response says is all there is.
-    const resources = RESOURCES.map((each) =>
-      isUntyped ? { ...each, resource: { ...each.resource, typeUrl: "" } } as ResourceInit : each
-    );
+  for (const resources of [RESOURCES, UNTYPED]) {
     const fields = fieldsOf("address", resources);
     const expected = await told(readerOf(joined(fields)));
     deepStrictEqual(expected.resources.map(({ name }) => name), ["w1", "w2", "w3"]);
@@ -118,22 +118,29 @@ Deno.test("a response that ends anywhere else than at its end is refused, and wh
   ok(ends.size <= 7, `${ends.size}`);
 });
 
-Deno.test("bytes that are no protobuf are an error and nothing worse", async () => {
+/** What a reader tells of a message, or its error. */
+async function verdictOf(reader: ResponseReader) {
+  try {
+    return await told(reader);
+  } catch (error) {
+    return error;
+  }
+}
+
+Deno.test("bytes that are no protobuf are an error and nothing worse, however they are cut", async () => {
   const seed = Number(Deno.env.get("SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
   const rng = seededRng(seed);
   for (let round = 0; round < 2_000; round++) {
-    const bytes = responseBytes("address", { resources: RESOURCES, removed: ["x"] });
+    const resources = round % 2 === 0 ? RESOURCES : UNTYPED;
+    const bytes = responseBytes("address", { resources, removed: ["x"] });
     for (let edits = 1 + rng.below(8); edits > 0; edits--) {
       bytes[rng.below(bytes.length)] = rng.below(256);
     }
-    try {
-      await told(readerOf(bytes, () => 1 + rng.below(200)));
-    } catch (error) {
-      ok(
-        error instanceof Error && !(error instanceof ReferenceError),
-        `SEED=${seed}, round ${round}: ${error}`,
-      );
-    }
+    const whole = await verdictOf(readerOf(bytes));
+    const cut = await verdictOf(readerOf(bytes, () => 1 + rng.below(200)));
+    const where = `SEED=${seed}, round ${round}: ${cut}`;
+    if (whole instanceof Error) ok(cut instanceof Error && !(cut instanceof ReferenceError), where);
+    else deepStrictEqual(cut, whole, where);
   }
 });
 
@@ -196,4 +203,40 @@ Deno.test("what was taken stays readable until it is released", async () => {
   const whole = readerOf(bytes);
   await whole.begin();
   for (const payload of lent) deepStrictEqual(payload, whole.take()?.payload);
+});
+
+Deno.test("the verdict is the same wherever the bytes are cut", async () => {
+  const messages = [
+    // A field that nobody wants, an untyped resource that is no message, and another such field.
+    Uint8Array.fromHex("0a026e6f120473e86f700a026f70"),
+    joined(fieldsOf("address", UNTYPED)),
+    joined([{ bytes: Uint8Array.fromHex("0a026f6b") }, ...fieldsOf("address", UNTYPED), {
+      bytes: Uint8Array.fromHex("0a026f6b"),
+    }]),
+    Uint8Array.fromHex("120473e86f70"),
+    Uint8Array.fromHex("12050a0161ff01220161"),
+  ];
+  for (const bytes of messages) {
+    const whole = await verdictOf(readerOf(bytes));
+    for (let cut = 1; cut < bytes.length; cut++) {
+      let isFirst = true;
+      const sizeOf = () => isFirst ? (isFirst = false, cut) : bytes.length;
+      deepStrictEqual(await verdictOf(readerOf(bytes, sizeOf)), whole, `cut at ${cut}`);
+    }
+    deepStrictEqual(await verdictOf(readerOf(bytes, () => 1)), whole, "cut everywhere");
+  }
+});
+
+Deno.test("resources that do not say of what type they are wait for that in limited memory", async () => {
+  const large = workload("w", { node: "n".repeat(1 << 20) });
+  const untyped = { ...large, resource: { ...large.resource, typeUrl: "" } } as ResourceInit;
+  const of = (count: number) =>
+    readerOf(
+      responseBytes("address", { resources: Array.from({ length: count }, () => untyped) }),
+      () => 100_000,
+    );
+  strictEqual((await told(of(15))).resources.length, 15);
+  await rejects(told(of(17)), {
+    message: `more than ${16 << 20} bytes before it is known of what type they are`,
+  });
 });
