@@ -13,8 +13,10 @@ const STORE_GROWTH_BYTES = 1 << 20;
 const UNIT_BYTES = 8;
 /** Of a part, at first. */
 const SLOTS_MIN = 16;
-/** How full the slots may be: probing stays under three steps on average. */
-const LOAD_MAX = 0.6;
+/** How full the slots may be: probing stays under four steps on average. */
+const LOAD_MAX = 0.7;
+/** Slots for each name after growing, so that a name moves twice while 100,000 come, and not six times. */
+const SLOTS_PER_NAME = 2.5;
 /** Of a record: the mark of the last sweep that saw it, and both lengths, 16 bits each. */
 const HEADER_BYTES = 5;
 /** Longest name or version, in bytes of UTF-8; names of Kubernetes end far below. */
@@ -22,6 +24,7 @@ export const VERSION_TEXT_BYTES_MAX = 0xffff;
 const EMPTY = 0;
 const GONE = 0xffffffff;
 
+const ASCII_MAX = 0x7f;
 const encoder = new TextEncoder();
 const scratch = new Uint8Array(2 * 3 * VERSION_TEXT_BYTES_MAX);
 
@@ -37,8 +40,8 @@ export class VersionBook {
 
   /** Texts above VERSION_TEXT_BYTES_MAX, and what has no room, are not kept, so that whoever sent them sends them again. */
   set(name: string, version: string): void {
-    const nameBytes = encoder.encodeInto(name, scratch).written;
-    const versionBytes = encoder.encodeInto(version, scratch.subarray(nameBytes)).written;
+    const nameBytes = encode(name, 0);
+    const versionBytes = encode(version, nameBytes);
     if (nameBytes > VERSION_TEXT_BYTES_MAX || versionBytes > VERSION_TEXT_BYTES_MAX) return;
     const hash = hashOf(nameBytes);
     const index = hash >>> (32 - PARTS_BITS);
@@ -48,7 +51,7 @@ export class VersionBook {
   }
 
   delete(name: string): void {
-    const nameBytes = encoder.encodeInto(name, scratch).written;
+    const nameBytes = encode(name, 0);
     const hash = hashOf(nameBytes);
     this.#parts[hash >>> (32 - PARTS_BITS)]?.remove(hash, nameBytes);
   }
@@ -71,7 +74,7 @@ export class VersionBook {
 
   /** The name, if it is here, was seen in this sweep. */
   see(name: string): void {
-    const nameBytes = encoder.encodeInto(name, scratch).written;
+    const nameBytes = encode(name, 0);
     const hash = hashOf(nameBytes);
     this.#parts[hash >>> (32 - PARTS_BITS)]?.mark(hash, nameBytes, this.#sweep);
   }
@@ -84,7 +87,7 @@ export class VersionBook {
 
 /** Where the records are: one growing piece of memory, which is never copied, in which freed room is used again. */
 class Store {
-  readonly #buffer = new ArrayBuffer(0, { maxByteLength: STORE_BYTES_MAX });
+  readonly #buffer = new SharedArrayBuffer(0, { maxByteLength: STORE_BYTES_MAX });
   bytes = new Uint8Array(this.#buffer);
   /** The same, for reading texts: a list of 100,000 is made in one turn, and TextDecoder takes 4 us for each. */
   #text = Buffer.from(this.#buffer);
@@ -101,7 +104,7 @@ class Store {
     const end = at + units * UNIT_BYTES;
     if (end > STORE_BYTES_MAX) return undefined;
     if (end > this.#buffer.byteLength) {
-      this.#buffer.resize(Math.min(STORE_BYTES_MAX, end + STORE_GROWTH_BYTES));
+      this.#buffer.grow(Math.min(STORE_BYTES_MAX, end + STORE_GROWTH_BYTES));
       this.bytes = new Uint8Array(this.#buffer, 0, this.#buffer.byteLength);
       this.#text = Buffer.from(this.#buffer, 0, this.#buffer.byteLength);
     }
@@ -140,7 +143,10 @@ class Store {
     bytes[at + 2] = nameBytes >> 8;
     bytes[at + 3] = versionBytes & 0xff;
     bytes[at + 4] = versionBytes >> 8;
-    bytes.set(scratch.subarray(0, nameBytes + versionBytes), at + HEADER_BYTES);
+    const start = at + HEADER_BYTES;
+    for (let index = nameBytes + versionBytes - 1; index >= 0; index--) {
+      bytes[start + index] = scratch[index]!;
+    }
   }
 }
 
@@ -229,15 +235,30 @@ class Part {
   }
 
   #rehash(): void {
-    const { store } = this;
-    const before = [...this.#records()];
-    this.#slots = new Uint32Array(Math.max(SLOTS_MIN, Math.ceil((this.count + 1) * 2)));
+    const { bytes } = this.store;
+    const before = this.#slots;
+    this.#slots = new Uint32Array(
+      Math.max(SLOTS_MIN, Math.ceil((this.count + 1) * SLOTS_PER_NAME)),
+    );
     this.#usedSlots = 0;
-    for (const at of before) {
-      const start = at + HEADER_BYTES;
-      this.#put(hashBytes(store.bytes, start, start + store.nameBytesAt(at)), at + 1);
+    for (const slot of before) {
+      if (slot === EMPTY || slot === GONE) continue;
+      const start = slot - 1 + HEADER_BYTES;
+      this.#put(hashBytes(bytes, start, start + this.store.nameBytesAt(slot - 1)), slot);
     }
   }
+}
+
+/** Into the scratch from `at` on, as UTF-8; how many bytes that takes. Above VERSION_TEXT_BYTES_MAX nothing is written. */
+function encode(text: string, at: number): number {
+  const { length } = text;
+  if (length > VERSION_TEXT_BYTES_MAX) return length;
+  for (let index = 0; index < length; index++) {
+    const code = text.charCodeAt(index);
+    if (code > ASCII_MAX) return encoder.encodeInto(text, scratch.subarray(at)).written;
+    scratch[at + index] = code;
+  }
+  return length;
 }
 
 function hashOf(nameBytes: number): number {
