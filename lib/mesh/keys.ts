@@ -39,43 +39,51 @@ export function maskedKey(bytes: Uint8Array, prefixLength: number): string {
   return rest === 0 ? head : `${head}/${bytes[whole]! & (0xff << (8 - rest))}`;
 }
 
-export type IndexKeys = readonly (readonly [Part, number])[];
+/** A part of the world and a hash in one number: a hash has 32 bits, so both have room. */
+export type IndexKey = number;
 
-/** Under which hashes a workload is found. Each once, so that it is in each list once. */
-export function workloadKeys(workload: Workload, isLocal: boolean): IndexKeys {
-  const keys: (readonly [Part, number])[] = [[PART.uid, hashOf(workload.uid)]];
+const HASHES = 0x100000000;
+
+function indexKey(part: Part, hash: number): IndexKey {
+  return part * HASHES + hash;
+}
+
+export function partOfKey(key: IndexKey): Part {
+  return Math.floor(key / HASHES) as Part;
+}
+
+export function hashOfKey(key: IndexKey): number {
+  return key >>> 0;
+}
+
+/** Under which keys a workload is found; one may come twice. */
+export function workloadKeys(workload: Workload, isLocal: boolean): IndexKey[] {
+  const { network, workloadIps, services } = workload;
+  const keys = [indexKey(PART.uid, hashOf(workload.uid))];
   if (workload.networkMode === "Standard") {
-    for (
-      const hash of new Set(workload.workloadIps.map((ip) => hashOfPair(workload.network, ip)))
-    ) {
-      keys.push([PART.address, hash]);
-    }
+    for (const ip of workloadIps) keys.push(indexKey(PART.address, hashOfPair(network, ip)));
   }
-  if (isLocal) keys.push([PART.info, hashOfInfo(workload)]);
+  if (isLocal) keys.push(indexKey(PART.info, hashOfInfo(workload)));
   if (workload.hostname !== "") {
-    keys.push([PART.workloadHostname, hashOfPair(workload.namespace, workload.hostname)]);
+    const hash = hashOfPair(workload.namespace, workload.hostname);
+    keys.push(indexKey(PART.workloadHostname, hash));
   }
-  for (const hash of new Set(workload.services.keys().map(hashOf))) {
-    keys.push([PART.endpoints, hash]);
-  }
+  for (const key of services.keys()) keys.push(indexKey(PART.endpoints, hashOf(key)));
   return keys;
 }
 
-export function serviceKeys(service: Service): IndexKeys {
-  const keys: (readonly [Part, number])[] = [
-    [PART.service, hashOf(serviceKeyOf(service))],
-    [PART.serviceHostname, hashOf(service.hostname)],
+/** Under which keys a service is found; one may come twice. */
+export function serviceKeys(service: Service): IndexKey[] {
+  const keys = [
+    indexKey(PART.service, hashOf(serviceKeyOf(service))),
+    indexKey(PART.serviceHostname, hashOf(service.hostname)),
   ];
-  for (const hash of new Set(service.vips.map((vip) => hashOfPair(vip.network, vip.ip)))) {
-    keys.push([PART.vip, hash]);
+  for (const { network, ip } of service.vips) {
+    keys.push(indexKey(PART.vip, hashOfPair(network, ip)));
   }
-  const ranges = service.cidrVips.map(({ network, cidr }) =>
-    hashOfRange(
-      network,
-      stratumOf(cidr),
-      maskedKey(Ip.toBytes(cidr.base), cidr.prefixLength),
-    )
-  );
-  for (const hash of new Set(ranges)) keys.push([PART.range, hash]);
+  for (const { network, cidr } of service.cidrVips) {
+    const masked = maskedKey(Ip.toBytes(cidr.base), cidr.prefixLength);
+    keys.push(indexKey(PART.range, hashOfRange(network, stratumOf(cidr), masked)));
+  }
   return keys;
 }

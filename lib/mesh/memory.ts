@@ -248,6 +248,23 @@ export class Memory {
     }
   }
 
+  /** Everything of one part into another, which is empty, has room and is seen by nobody. */
+  copySlots(fromAt: number, toAt: number): void {
+    const { words } = this;
+    const end = fromAt + HEADER_WORDS + 2 * words[fromAt + COUNT_WORD]!;
+    const first = toAt + HEADER_WORDS;
+    const capacity = words[toAt + COUNT_WORD]!;
+    for (let slot = fromAt + HEADER_WORDS; slot < end; slot += 2) {
+      const value = liveValue(words[slot + 1]!);
+      if (value === 0) continue;
+      const hash = words[slot]!;
+      let index = homeOf(hash, capacity);
+      while (words[first + 2 * index + 1] !== 0) if (++index === capacity) index = 0;
+      words[first + 2 * index] = hash;
+      words[first + 2 * index + 1] = value;
+    }
+  }
+
   /** The parts of a table that there are. */
   partsOf(tableAt: number): readonly number[] {
     return this.itemsAt(tableAt).filter((id) => id !== 0);

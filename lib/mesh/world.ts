@@ -102,9 +102,7 @@ export class Table {
     const id = before === 0 ? this.heap.newId() : memory.idAt(before);
     const next = this.heap.allocate(id, KIND.table, capacity * 8, { count: capacity });
     if (before !== 0) {
-      memory.eachSlot(before, (hash, value) => {
-        memory.setSlot(memory.emptySlotFor(next, hash), hash, value);
-      });
+      memory.copySlots(before, next);
     }
     this.#used[part] = this.#live[part]!;
     this.heap.publish(id, next);
@@ -259,6 +257,16 @@ export class Index {
     return value === 0 ? [] : this.heap.memory.idsOf(value);
   }
 
+  /** An id that is new, or came with this hash just now; readers may find it at once. */
+  insert(hash: number, id: number): void {
+    if (this.#edits.has(hash)) return this.add(hash, id);
+    const value = this.table.get(hash);
+    if (value === 0) this.table.set(hash, id);
+    else if (this.#lastOf(value) !== id && !this.#appendInPlace(value, [id])) {
+      this.#write(hash, [...this.heap.memory.idsOf(value), id]);
+    }
+  }
+
   add(hash: number, id: number): void {
     if (!this.#edits.has(hash)) return void this.#edits.set(hash, id);
     const { added, dropped } = this.#edit(hash);
@@ -308,23 +316,31 @@ export class Index {
     return edit;
   }
 
+  #lastOf(value: number): number {
+    const { memory } = this.heap;
+    const at = memory.at(value);
+    if (at === 0 || memory.kindAt(at) !== KIND.list) return value;
+    return memory.words[at + HEADER_WORDS + memory.countAt(at) - 1]!;
+  }
+
   #append(hash: number, added: ReadonlySet<number>): void {
     const before = this.ids(hash);
     const kept = before.filter((id) => !added.has(id));
-    if (kept.length === before.length && this.#appendInPlace(hash, added)) return;
+    const isFirst = kept.length === before.length;
+    if (isFirst && this.#appendInPlace(this.table.get(hash), [...added])) return;
     this.#write(hash, [...kept, ...added]);
   }
 
   /** Into the room that a list has left: the items first, then their number. */
-  #appendInPlace(hash: number, added: ReadonlySet<number>): boolean {
+  #appendInPlace(value: number, added: readonly number[]): boolean {
     const { memory } = this.heap;
-    const at = memory.at(this.table.get(hash));
+    const at = memory.at(value);
     if (at === 0 || memory.kindAt(at) !== KIND.list) return false;
     const count = memory.countAt(at);
     const capacity = memory.granulesAt(at) * 2 - HEADER_WORDS;
-    if (count + added.size > capacity) return false;
-    memory.words.set([...added], at + HEADER_WORDS + count);
-    Atomics.store(memory.words, at + COUNT_WORD, count + added.size);
+    if (count + added.length > capacity) return false;
+    memory.words.set(added, at + HEADER_WORDS + count);
+    Atomics.store(memory.words, at + COUNT_WORD, count + added.length);
     return true;
   }
 

@@ -3,14 +3,22 @@ import { Batch, type PolicyWrite, type Written } from "./batch.ts";
 import { sameContent } from "./equal.ts";
 import { hashOf } from "./hash.ts";
 import type { Heap } from "./heap.ts";
-import { type IndexKeys, serviceKeyOf, serviceKeys, stratumOf, workloadKeys } from "./keys.ts";
+import {
+  hashOfKey,
+  type IndexKey,
+  partOfKey,
+  serviceKeyOf,
+  serviceKeys,
+  stratumOf,
+  workloadKeys,
+} from "./keys.ts";
 import { FLAG_LOCAL, HEADER_WORDS, KIND, type Kind, ROOT_SLOT } from "./memory.ts";
 import { PolicyBook } from "./policy_book.ts";
 import type { ArenaView } from "./reader.ts";
 import type { Commit, Policy, Service, Workload } from "./types.ts";
-import { Index, PART, type Part, PARTS_COUNT, writeList } from "./world.ts";
+import { Index, PART, PARTS_COUNT, writeList } from "./world.ts";
 
-/** The parts that are indexes of workloads and services. */
+/** The parts that are indexes of workloads and services: the first of all, in this order. */
 const INDEX_PARTS = [
   PART.uid,
   PART.address,
@@ -23,24 +31,39 @@ const INDEX_PARTS = [
   PART.endpoints,
 ] as const;
 /** Where a workload that is written again counts as the latest; elsewhere it keeps its place. */
-const RANKED_PARTS: readonly Part[] = [PART.address, PART.info, PART.workloadHostname];
+const RANKED_PARTS: readonly number[] = [PART.address, PART.info, PART.workloadHostname];
 /** How much of the memory may be filled; the rest is for tables that grow and for what is still being read. */
 const FILLED_RATIO_MAX = 0.75;
 
 /** Indexes of workloads and services, and which kinds of range there are. */
 class World {
-  readonly indexes: ReadonlyMap<Part, Index>;
+  /** By part; INDEX_PARTS are the first. */
+  readonly indexes: readonly Index[];
   readonly strata = new Map<number, number>();
   readonly strataId: number;
   #strataChanged = true;
 
   constructor(private readonly heap: Heap) {
-    this.indexes = new Map(INDEX_PARTS.map((part) => [part, new Index(heap)]));
+    this.indexes = INDEX_PARTS.map(() => new Index(heap));
     this.strataId = heap.newId();
   }
 
-  index(part: Part): Index {
-    return this.indexes.get(part)!;
+  /** A record that is new here. */
+  insert(keys: readonly IndexKey[], id: number): void {
+    for (const key of keys) this.#index(key).insert(hashOfKey(key), id);
+  }
+
+  /** A record that was under `before` is now, or stays, under `after`. */
+  move(before: ReadonlySet<IndexKey>, after: ReadonlySet<IndexKey>, id: number): void {
+    for (const key of after) {
+      if (before.has(key) && !RANKED_PARTS.includes(partOfKey(key))) continue;
+      this.#index(key).add(hashOfKey(key), id);
+    }
+    for (const key of before) if (!after.has(key)) this.#index(key).drop(hashOfKey(key), id);
+  }
+
+  #index(key: IndexKey): Index {
+    return this.indexes[partOfKey(key)]!;
   }
 
   countStrata(service: Service | undefined, by: 1 | -1): void {
@@ -54,18 +77,18 @@ class World {
   }
 
   applyAdded(): void {
-    for (const index of this.indexes.values()) index.applyAdded();
+    for (const index of this.indexes) index.applyAdded();
     if (!this.#strataChanged) return;
     this.#strataChanged = false;
     writeList(this.heap, this.strataId, [...this.strata.keys()], 0);
   }
 
   applyDropped(): void {
-    for (const index of this.indexes.values()) index.applyDropped();
+    for (const index of this.indexes) index.applyDropped();
   }
 
   retire(): void {
-    for (const { table } of this.indexes.values()) table.retire();
+    for (const { table } of this.indexes) table.retire();
     this.heap.retire(this.strataId);
   }
 }
@@ -75,8 +98,6 @@ interface Plan {
   readonly world: World;
   readonly flips: (readonly [number, number])[];
   readonly retired: number[];
-  /** Records that stay as they are, in a world that is written anew. */
-  readonly kept: Set<number>;
 }
 
 /** The one who writes: batches become records, records become findable, in an order that never misleads a reader. */
@@ -111,7 +132,7 @@ export class ArenaWriter {
     const batch = this.#batch;
     const before = this.#world;
     const world = batch.isCleared ? new World(this.heap) : before;
-    const plan: Plan = { world, flips: [], retired: [], kept: new Set() };
+    const plan: Plan = { world, flips: [], retired: [] };
     const touched: string[] = [];
     const moved = this.#planWorkloads(plan, touched);
     this.#planServices(plan);
@@ -154,12 +175,7 @@ export class ArenaWriter {
         isRuledOtherwise ||= before.namespace !== after.namespace ||
           !sameContent(before.authorizationPolicies, after.authorizationPolicies);
       }
-      this.#planRecord(
-        plan,
-        KIND.workload,
-        { id, before, isSame, written },
-        (workload) => workloadKeys(workload, this.view.isLocal(workload)),
-      );
+      this.#planRecord(plan, KIND.workload, { id, before, isSame, written }, this.#workloadKeys);
     }
     if (this.#batch.isCleared) {
       for (const workload of this.view.workloads()) {
@@ -170,6 +186,9 @@ export class ArenaWriter {
     }
     return isRuledOtherwise;
   }
+
+  readonly #workloadKeys = (workload: Workload) =>
+    workloadKeys(workload, this.view.isLocal(workload));
 
   #touch(touched: string[], uid: string, ...records: (Workload | undefined)[]): void {
     touched.push(uid);
@@ -211,14 +230,13 @@ export class ArenaWriter {
       readonly isSame: boolean;
       readonly written: Written<V> | undefined;
     },
-    keysOf: (value: V) => IndexKeys,
+    keysOf: (value: V) => IndexKey[],
   ): void {
     const { world, flips, retired } = plan;
     const { id, before, isSame, written } = what;
     const isFresh = world !== this.#world;
-    const keysBefore = before === undefined || isFresh ? [] : keysOf(before);
     if (written === undefined) {
-      for (const [part, hash] of keysBefore) world.index(part).drop(hash, id);
+      if (before !== undefined && !isFresh) world.move(new Set(keysOf(before)), new Set(), id);
       if (id !== 0) retired.push(id);
       return;
     }
@@ -231,17 +249,9 @@ export class ArenaWriter {
       if (nowId === id) flips.push([id, at]);
       else this.heap.publish(nowId, at);
     }
-    const isHeld = new Set(keysBefore.map(keyText));
     const keys = keysOf(written.value);
-    for (const key of keys) {
-      const [part, hash] = key;
-      if (!isHeld.delete(keyText(key)) || RANKED_PARTS.includes(part)) {
-        world.index(part).add(hash, nowId);
-      }
-    }
-    for (const key of keysBefore) {
-      if (isHeld.has(keyText(key))) world.index(key[0]).drop(key[1], id);
-    }
+    if (before === undefined || isFresh) world.insert(keys, nowId);
+    else world.move(new Set(keysOf(before)), new Set(keys), nowId);
   }
 
   #writeRecord(id: number, kind: Kind, bytes: Uint8Array, isLocal: boolean): number {
@@ -341,7 +351,7 @@ export class ArenaWriter {
       const first = memory.at(before) + HEADER_WORDS;
       parts.set(memory.words.subarray(first, first + PARTS_COUNT));
     }
-    for (const [part, index] of world.indexes) parts[part] = index.table.id;
+    for (const [part, index] of world.indexes.entries()) parts[part] = index.table.id;
     parts[PART.strata] = world.strataId;
     if (hasNewPolicies) {
       const built = this.#book.build();
@@ -354,11 +364,6 @@ export class ArenaWriter {
     retirePolicies();
     if (before !== 0) heap.retire(before);
   }
-}
-
-function keyText([part, hash]: IndexKeys[number]): number {
-  // A hash has 32 bits, so both have room in a number.
-  return part * 0x100000000 + hash;
 }
 
 /** The record of a policy begins with its resource name, which the message does not have. */
