@@ -4,6 +4,8 @@
  */
 import { envoyBinary, envoyClient, envoyServer, writeIdentity } from "../../tests/support/envoy.ts";
 import { type Host, type Program, until } from "../../tests/support/netns.ts";
+import { bundle, MAIN } from "../../tools/bundle.ts";
+import { RUN_FLAGS } from "../../tools/single_file.ts";
 
 export const PEERS = ["ours", "ours-1", "envoy", "rust", "direct"] as const;
 export type PeerName = (typeof PEERS)[number];
@@ -38,11 +40,11 @@ interface Peer {
 /** `direct` has no proxy, hence no row. */
 export const PEER: Readonly<Record<Exclude<PeerName, "direct">, Peer>> = {
   ours: {
-    start: (site) => startZtunnels(site, oursCommand()),
+    start: async (site) => await startZtunnels(site, await oursCommand()),
     carried: carriedByZtunnels,
   },
   "ours-1": {
-    start: (site) => startZtunnels(site, oursCommand(), "1"),
+    start: async (site) => await startZtunnels(site, await oursCommand(), "1"),
     carried: carriedByZtunnels,
   },
   rust: {
@@ -69,9 +71,20 @@ export async function checkPeer(peer: PeerName): Promise<void> {
 /** The threads that each proxy may use; `ours-1` has one. */
 const THREADS_COUNT = "2";
 
-function oursCommand(): string[] {
-  const main = new URL("../../main.ts", import.meta.url).pathname;
-  return [Deno.execPath(), "run", "--allow-all", "--quiet", main, "proxy", "ztunnel"];
+let program: Promise<string> | undefined;
+
+/** What the image and the single file start. */
+async function oursCommand(): Promise<string[]> {
+  program ??= shipped();
+  return [Deno.execPath(), "run", ...RUN_FLAGS, await program, "proxy", "ztunnel"];
+}
+
+/** The path of the bundle, which is there until this process ends. */
+async function shipped(): Promise<string> {
+  const folder = await Deno.makeTempDir({ prefix: "ztunnel-bench-bundle-" });
+  globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
+  await bundle(folder);
+  return `${folder}/${MAIN}`;
 }
 
 function rustBinary(): string {
