@@ -16,7 +16,8 @@ import type { Metrics } from "#metrics";
 import type { Clock, Rng } from "#system";
 import { type LocalWatch, watchLocal, watchXds, type XdsStatus, type XdsWatch } from "#xds";
 import { CertNews } from "./cert_news.ts";
-import { Tidy } from "./tidy.ts";
+import type { Tidy } from "./tidy.ts";
+import { tidyThread } from "./tidy_thread.ts";
 import { controlDialer, createAuthority, nodeFacts, xdsEndpoint } from "./control_plane.ts";
 import type { Wish } from "./thread_slot.ts";
 
@@ -47,11 +48,7 @@ export class Control implements AsyncDisposable {
     private readonly news: CertNews,
   ) {
     const { localNode } = config;
-    this.#tidy = new Tidy(
-      deps.clock,
-      OwnProcess.collectAndRelease,
-      OwnProcess.releaseCodePages,
-    );
+    this.#tidy = tidyThread(deps.clock);
     this.mesh = createMesh({
       releasePages: OwnProcess.releasePages,
       ...(localNode !== undefined && { localNode }),
@@ -91,7 +88,6 @@ export class Control implements AsyncDisposable {
   async loadMesh(): Promise<void> {
     await this.#loadLocal();
     this.#follow();
-    void this.meshKnown.then(() => this.#tidy.noteStart());
   }
 
   #follow(): void {

@@ -7,7 +7,9 @@ import { parentPort } from "node:worker_threads";
 import { type Channel, channelPort, type ToControl, type ToData } from "#link";
 import { OwnProcess } from "#linux";
 import { attachMesh } from "#mesh";
+import { realClock } from "#system";
 import { startDataSide, type ThreadBoot } from "./data_side.ts";
+import { tidyThread } from "./tidy_thread.ts";
 import { surviveStrayRejections, textOf } from "./stray_errors.ts";
 
 const parent = parentPort as unknown as Channel;
@@ -18,6 +20,7 @@ parent.onmessage = ({ data }: MessageEvent<ThreadBoot>) => {
   surviveStrayRejections(log.scope("ztunnel::app"));
   // Now, while nobody waits for this thread: what loading it has left behind is some MB, which stay for long otherwise.
   OwnProcess.collectAndRelease();
+  tidyThread(realClock);
   globalThis.addEventListener("error", (event) => {
     // Control tells of it, ends this thread and starts another.
     event.preventDefault();

@@ -1,9 +1,11 @@
 import type { Clock, Timer } from "#system";
 
-/** A push of fewer resources leaves less garbage than collecting it is worth: 2.5 KB each. */
-export const TIDY_RESOURCES_MIN = 5_000;
-/** Nothing large came for so long: the start or the push is over. */
-export const TIDY_QUIET_MS = 2_000;
+/** How often a thread looks at what it has used of the processor. */
+export const TIDY_TICK_MS = 1_000;
+/** A tick in which it used less is quiet: 2 %, so that some 30 ms of tidying keep few people waiting. */
+export const TIDY_BUSY_MS_MIN = 20;
+/** Less work than this since the last time leaves less behind than collecting it costs. */
+export const TIDY_WORTH_MS_MIN = 100;
 
 /**
  * After so many resources in a row memory is given back in the middle of the push: 20 MB of garbage, and what V8's
@@ -12,53 +14,63 @@ export const TIDY_QUIET_MS = 2_000;
  */
 export const TIDY_RESOURCES_STEP = 16_384;
 
+export interface TidyActs {
+  /** Processor time of this thread, in milliseconds. */
+  readonly processorMs: () => number;
+  /** Gives back what is garbage now. */
+  readonly release: () => void;
+  /** Gives back what only the work needed that is over. */
+  readonly rest: () => void;
+}
+
 /**
- * Gives memory back after the start, during and after a large push, and after a dump of as much. 100,000 workloads leave
- * 100 MB of garbage, and a control side that has nothing to do would not collect it for hours.
+ * Gives a thread's memory back when it has worked and is quiet again: after the start, a large push, a dump, a burst of
+ * connections. 100,000 workloads leave 100 MB of garbage, 10,000 connections 70, and a thread that has nothing to do
+ * would not collect it for hours. Work is told by processor time, the one measure that all of it has in common.
  */
 export class Tidy implements Disposable {
-  #count = 0;
-  /** Of them, those whose garbage is gone. */
-  #releasedCount = 0;
+  /** What it had used at the last tick. Whatever it did before the first one counts: that is the start. */
+  #usedMs = 0;
+  /** Of busy ticks, since the last rest. */
+  #workMs = 0;
+  #resourcesCount = 0;
   #timer: Timer | undefined;
-  #isOver = false;
 
-  /** `release` gives back what is garbage now; `rest` what only a start or a push needed. */
-  constructor(
-    private readonly clock: Clock,
-    private readonly release: () => void,
-    private readonly rest: () => void,
-  ) {}
+  constructor(private readonly clock: Clock, private readonly acts: TidyActs) {
+    this.#wait();
+  }
 
   /** So many resources came, or went through a dump. */
   note(resourcesCount: number): void {
-    this.#count += resourcesCount;
-    if (this.#count < TIDY_RESOURCES_MIN) return;
-    if (this.#count - this.#releasedCount >= TIDY_RESOURCES_STEP) {
-      this.#releasedCount = this.#count;
-      this.release();
-    }
-    this.#wait();
-  }
-
-  /** The start is over: what compiling, reading files and first answers left behind is 12 MB, and 30 MB of code. */
-  noteStart(): void {
-    this.#wait();
+    this.#resourcesCount += resourcesCount;
+    if (this.#resourcesCount < TIDY_RESOURCES_STEP) return;
+    this.#resourcesCount = 0;
+    this.acts.release();
   }
 
   #wait(): void {
-    if (this.#isOver) return;
-    this.#timer?.cancel();
-    this.#timer = this.clock.after(TIDY_QUIET_MS, () => {
-      this.#count = 0;
-      this.#releasedCount = 0;
-      this.release();
-      this.rest();
-    }, { background: true });
+    this.#timer = this.clock.after(TIDY_TICK_MS, () => this.#tick(), { background: true });
+  }
+
+  #tick(): void {
+    this.#wait();
+    const now = this.acts.processorMs();
+    const usedMs = now - this.#usedMs;
+    this.#usedMs = now;
+    if (usedMs >= TIDY_BUSY_MS_MIN) {
+      this.#workMs += usedMs;
+      return;
+    }
+    if (this.#workMs < TIDY_WORTH_MS_MIN) return;
+    this.#workMs = 0;
+    this.#resourcesCount = 0;
+    this.acts.release();
+    this.acts.rest();
+    // Tidying is no work.
+    this.#usedMs = this.acts.processorMs();
   }
 
   [Symbol.dispose](): void {
-    this.#isOver = true;
     this.#timer?.cancel();
   }
 }

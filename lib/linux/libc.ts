@@ -55,6 +55,7 @@ export const C = {
   EPOLLONESHOT: 1 << 30,
   RLIMIT_NOFILE: 7,
   MADV_DONTNEED: 4,
+  CLOCK_THREAD_CPUTIME_ID: 3,
   PR_SET_PDEATHSIG: 1,
   SIGTERM: 15,
 } as const;
@@ -73,6 +74,7 @@ const library = Deno.dlopen("libc.so.6", {
   close: { parameters: ["i32"], result: "i32" },
   _exit: { parameters: ["i32"], result: "void" },
   fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  clock_gettime: { parameters: ["i32", "buffer"], result: "i32" },
   gettid: { parameters: [], result: "i32" },
   calloc: { parameters: ["usize", "usize"], result: "pointer" },
   fstat: { parameters: ["i32", "buffer"], result: "i32" },

@@ -2,13 +2,14 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { C, c, errno } from "./libc.ts";
 import { CallError } from "./errno.ts";
-import { exitWithParent, othersTurn } from "./process.ts";
+import { exitWithParent, othersTurn, threadProcessorMs } from "./process.ts";
 import { type FileMapping, unchangedMappings } from "./smaps.ts";
 
 /** What this process asks of the kernel for itself: its end with its parent's, a moment's rest, memory given back. */
 export const OwnProcess = {
   exitWithParent,
   othersTurn,
+  threadProcessorMs,
 
   /**
    * Collects this thread's garbage, and lets go of what V8 and malloc hold without use. It takes some 30 ms, in which

@@ -48,6 +48,16 @@ export async function othersTurn(): Promise<void> {
   await c.usleep(TURN_US);
 }
 
+const used = new BigInt64Array(2);
+const usedBytes = new Uint8Array(used.buffer);
+
+/** User and kernel time of the calling thread alone, in milliseconds (clock_gettime(2)). */
+export function threadProcessorMs(): number {
+  c.clock_gettime(C.CLOCK_THREAD_CPUTIME_ID, usedBytes);
+  // struct timespec: seconds, nanoseconds.
+  return Number(used[0]) * 1e3 + Number(used[1]) / 1e6;
+}
+
 /** Whether `::1` may be bound (behaviour.md 2.2), in the namespace of `netns` where given. Unreadable means yes. */
 export function isIpv6Available(netns?: number): boolean {
   const read = (): boolean => {

@@ -2,56 +2,89 @@ import { strictEqual } from "node:assert/strict";
 import { FakeClock } from "../../support/fake_clock.ts";
 import {
   Tidy,
-  TIDY_QUIET_MS,
-  TIDY_RESOURCES_MIN,
+  TIDY_BUSY_MS_MIN,
   TIDY_RESOURCES_STEP,
+  TIDY_TICK_MS,
+  TIDY_WORTH_MS_MIN,
 } from "../../../lib/app/tidy.ts";
 
-Deno.test("memory is given back once after a large push, when it is quiet, and never for small ones", async () => {
-  const clock = new FakeClock();
-  let [releasedCount, restedCount] = [0, 0];
-  using tidy = new Tidy(clock, () => releasedCount++, () => restedCount++);
-  for (let update = 0; update < 10; update++) tidy.note(TIDY_RESOURCES_MIN / 20);
-  await clock.advance(10 * TIDY_QUIET_MS);
-  strictEqual(releasedCount, 0);
-  for (let slice = 0; slice < 10; slice++) {
-    tidy.note(TIDY_RESOURCES_MIN / 5);
-    await clock.advance(TIDY_QUIET_MS / 2);
+/** A thread whose work is what the test says. */
+class Thread implements Disposable {
+  readonly clock = new FakeClock();
+  usedMs = 0;
+  releasedCount = 0;
+  restedCount = 0;
+  readonly tidy = new Tidy(this.clock, {
+    processorMs: () => this.usedMs,
+    release: () => {
+      this.releasedCount++;
+      // What tidying itself costs.
+      this.usedMs += 2 * TIDY_WORTH_MS_MIN;
+    },
+    rest: () => this.restedCount++,
+  });
+
+  /** So many ticks, in each of which it uses so much. */
+  async works(usedMs: number, ticksCount = 1): Promise<void> {
+    for (let tick = 0; tick < ticksCount; tick++) {
+      this.usedMs += usedMs;
+      await this.clock.advance(TIDY_TICK_MS);
+    }
   }
-  strictEqual(releasedCount, 0, "in the middle of the push");
-  await clock.advance(TIDY_QUIET_MS);
-  strictEqual(releasedCount, 1);
-  strictEqual(restedCount, 1);
-  tidy.note(TIDY_RESOURCES_MIN / 2);
-  await clock.advance(10 * TIDY_QUIET_MS);
-  strictEqual(releasedCount, 1);
+
+  [Symbol.dispose](): void {
+    this.tidy[Symbol.dispose]();
+  }
+}
+
+Deno.test("memory is given back once after much work, as soon as a thread is quiet", async () => {
+  using thread = new Thread();
+  await thread.works(TIDY_WORTH_MS_MIN, 10);
+  strictEqual(thread.restedCount, 0, "in the middle of the work");
+  await thread.works(TIDY_BUSY_MS_MIN - 1);
+  strictEqual(thread.releasedCount, 1);
+  strictEqual(thread.restedCount, 1);
+  await thread.works(TIDY_BUSY_MS_MIN - 1, 100);
+  strictEqual(thread.restedCount, 1, "tidying itself, and a little all the time, are no work");
+  await thread.works(TIDY_WORTH_MS_MIN);
+  await thread.works(0);
+  strictEqual(thread.restedCount, 2);
 });
 
-Deno.test("what the start left behind is given back once, and not by who is gone", async () => {
-  const clock = new FakeClock();
-  let [releasedCount, restedCount] = [0, 0];
-  const tidy = new Tidy(clock, () => releasedCount++, () => restedCount++);
-  tidy.noteStart();
-  strictEqual(releasedCount, 0, "while the first connections come");
-  await clock.advance(10 * TIDY_QUIET_MS);
-  strictEqual(releasedCount, 1);
-  strictEqual(restedCount, 1);
-  tidy[Symbol.dispose]();
-  tidy.noteStart();
-  await clock.advance(10 * TIDY_QUIET_MS);
-  strictEqual(releasedCount, 1);
+Deno.test("little work adds up, if it is in busy ticks", async () => {
+  using thread = new Thread();
+  await thread.works(TIDY_BUSY_MS_MIN);
+  await thread.works(0);
+  strictEqual(thread.restedCount, 0);
+  for (let work = TIDY_BUSY_MS_MIN; work < TIDY_WORTH_MS_MIN; work += TIDY_BUSY_MS_MIN) {
+    await thread.works(TIDY_BUSY_MS_MIN);
+    await thread.works(0);
+  }
+  strictEqual(thread.restedCount, 1);
 });
 
-Deno.test("during a push that goes on and on, memory is given back every so many resources", async () => {
-  const clock = new FakeClock();
-  let [releasedCount, restedCount] = [0, 0];
-  using tidy = new Tidy(clock, () => releasedCount++, () => restedCount++);
+Deno.test("what the start left behind is given back as soon as it is quiet", async () => {
+  using thread = new Thread();
+  thread.usedMs = 300;
+  await thread.works(0);
+  strictEqual(thread.restedCount, 0);
+  await thread.works(0);
+  strictEqual(thread.restedCount, 1);
+});
+
+Deno.test("who is gone tidies no more", async () => {
+  const thread = new Thread();
+  await thread.works(TIDY_WORTH_MS_MIN);
+  thread[Symbol.dispose]();
+  await thread.works(0, 3);
+  strictEqual(thread.restedCount, 0);
+});
+
+Deno.test("during a push that goes on and on, memory is given back every so many resources", () => {
+  using thread = new Thread();
   for (let slice = 1; slice <= 12; slice++) {
-    tidy.note(TIDY_RESOURCES_STEP / 4);
-    strictEqual(releasedCount, Math.floor(slice / 4));
+    thread.tidy.note(TIDY_RESOURCES_STEP / 4);
+    strictEqual(thread.releasedCount, Math.floor(slice / 4));
   }
-  strictEqual(restedCount, 0, "the push still needs them");
-  await clock.advance(TIDY_QUIET_MS);
-  strictEqual(releasedCount, 4);
-  strictEqual(restedCount, 1);
+  strictEqual(thread.restedCount, 0, "the push still needs the rest");
 });

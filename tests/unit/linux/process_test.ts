@@ -97,3 +97,25 @@ Deno.test("othersTurn() is a turn for sockets and timers too, and takes no milli
   for (let round = 0; round < 200; round++) await othersTurn();
   assert(performance.now() - start < 200, `${(performance.now() - start) / 200} ms each`);
 });
+
+Deno.test("threadProcessorMs() counts this thread's work, and neither sleep nor what other threads do", async () => {
+  const { threadProcessorMs } = OwnProcess;
+  const worker = new Worker(
+    `data:text/javascript,${
+      encodeURIComponent("const end = Date.now() + 300; while (Date.now() < end); postMessage(0);")
+    }`,
+    { type: "module" },
+  );
+  const before = threadProcessorMs();
+  await new Promise((resolve) => worker.onmessage = resolve);
+  worker.terminate();
+  const idleMs = threadProcessorMs() - before;
+  assert(idleMs < 150, `${idleMs} ms while another thread worked`);
+  let sum = 0;
+  while (threadProcessorMs() - before < idleMs + 50) sum++;
+  assert(sum > 0);
+  const wall = performance.now();
+  while (performance.now() - wall < 50) sum++;
+  const workMs = threadProcessorMs() - before - idleMs - 50;
+  assert(workMs <= 55, `${workMs} ms of work in 50 ms`);
+});
