@@ -22,8 +22,10 @@ export interface GrpcStream {
   onAnswer: () => void;
   /** Why it ended; undefined until then, and where the server ended it with OK. */
   readonly failure: GrpcError | undefined;
-  /** False if the stream is over or too many messages wait for a server that does not read. */
-  send(message: Uint8Array): boolean;
+  /** One message, in one piece or several. False if the stream is over or too many wait for a server that does not read. */
+  send(...pieces: readonly Uint8Array[]): boolean;
+  /** Resolves with true when one more message may be sent, with false when the stream is over. Never rejects. */
+  room(): Promise<boolean>;
   /** The server's next message, after the one before was read to its end; undefined when it is over. Never rejects. */
   next(): Promise<GrpcMessage | undefined>;
   /** Ends it with code 1, CANCELLED, wherever it is. */
@@ -36,6 +38,8 @@ export class Call implements GrpcStream {
   readonly #stop = new AbortController();
   readonly #over = Promise.withResolvers<false>();
   readonly #outgoing: Uint8Array[] = [];
+  /** Somebody waits for less to wait. */
+  #room: PromiseWithResolvers<boolean> | undefined;
   readonly #answered: Promise<boolean>;
   #exchange: Exchange | undefined;
   #isAnswered = false;
@@ -60,14 +64,31 @@ export class Call implements GrpcStream {
     return this.#isOver ? this.#failure : undefined;
   }
 
-  send(message: Uint8Array): boolean {
+  send(...pieces: readonly Uint8Array[]): boolean {
     if (this.#isOver || this.#isFinishing || this.#outgoing.length >= OUTGOING_MAX) return false;
-    const framed = new Uint8Array(PREFIX_BYTES + message.length);
-    new DataView(framed.buffer).setUint32(1, message.length);
-    framed.set(message, PREFIX_BYTES);
+    const bytesCount = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    const framed = new Uint8Array(PREFIX_BYTES + bytesCount);
+    new DataView(framed.buffer).setUint32(1, bytesCount);
+    let at = PREFIX_BYTES;
+    for (const piece of pieces) {
+      framed.set(piece, at);
+      at += piece.length;
+    }
     this.#outgoing.push(framed);
     void this.#write();
     return true;
+  }
+
+  room(): Promise<boolean> {
+    if (this.#isOver || this.#isFinishing) return Promise.resolve(false);
+    if (this.#outgoing.length < OUTGOING_MAX) return Promise.resolve(true);
+    this.#room ??= Promise.withResolvers();
+    return this.#room.promise;
+  }
+
+  #tellRoom(isThere: boolean): void {
+    this.#room?.resolve(isThere);
+    this.#room = undefined;
   }
 
   /** We have nothing more to say. */
@@ -211,6 +232,7 @@ export class Call implements GrpcStream {
     this.#isWriting = true;
     try {
       for (let next = this.#outgoing.shift(); next !== undefined; next = this.#outgoing.shift()) {
+        this.#tellRoom(true);
         await stream.write(next);
       }
       if (this.#isFinishing) await stream.closeWrite();
@@ -225,6 +247,7 @@ export class Call implements GrpcStream {
     this.#isOver = true;
     this.#failure = failure;
     this.#over.resolve(false);
+    this.#tellRoom(false);
     this.#stop.abort();
     this.#exchange?.stream.abort();
   }

@@ -1,21 +1,16 @@
 import type { Commit, MeshWriter } from "#mesh";
-import type { Clock } from "#system";
 import type { Push } from "./session.ts";
+import { type Pace, SLICE_MS, Slices } from "./slices.ts";
 import type { ResponseReader, WireResource } from "./wire_response.ts";
 
-export interface ApplyOptions {
+export interface ApplyOptions extends Pace {
   readonly writer: MeshWriter;
-  readonly clock: Clock;
-  /** Resolves when everyone else on this thread has had a turn. */
-  readonly turn: () => Promise<void>;
   /** With how many resources were written or removed for it, those included that said what was known. */
   readonly onCommit: (commit: Commit, resourcesCount: number) => void;
   /** What is not done when it aborts is left, and the rest of a slice is not committed. */
   readonly stop: AbortSignal;
 }
 
-/** Between two slices readiness, admin and the CNI get their turn. */
-const SLICE_MS = 4;
 /** The clock is looked at so seldom: a resource takes some 10 us. */
 const RESOURCES_PER_LOOK = 16;
 /**
@@ -48,7 +43,7 @@ export async function apply(
 }
 
 class Work {
-  #sliceEndMs: number;
+  readonly #slices: Slices;
   #takenCount = 0;
   #writtenCount = 0;
   /** What was committed in this slice. */
@@ -60,7 +55,7 @@ class Work {
     private readonly push: Push,
     private readonly options: ApplyOptions,
   ) {
-    this.#sliceEndMs = options.clock.monotonicMs() + SLICE_MS;
+    this.#slices = new Slices(options);
   }
 
   async takeAll(): Promise<boolean> {
@@ -110,17 +105,14 @@ class Work {
   }
 
   #isSliceOver(): boolean {
-    if (++this.#takenCount % RESOURCES_PER_LOOK !== 0) return false;
-    return this.options.clock.monotonicMs() >= this.#sliceEndMs;
+    return ++this.#takenCount % RESOURCES_PER_LOOK === 0 && this.#slices.isOver;
   }
 
   /** Lets others have their turn; false if we were stopped meanwhile. */
   async #rest(): Promise<boolean> {
-    const { clock, turn, stop } = this.options;
     this.#endSlice();
-    await turn();
-    this.#sliceEndMs = clock.monotonicMs() + SLICE_MS;
-    return !stop.aborted;
+    await this.#slices.rest();
+    return !this.options.stop.aborted;
   }
 
   #remove(name: string): void {

@@ -5,6 +5,7 @@ import {
   type NodeSchema,
 } from "#proto/xds_pb.ts";
 import { Demands } from "./demands.ts";
+import type { Opening } from "./opening.ts";
 import { type Moment, TypeRecord, type TypeStatus } from "./status.ts";
 import { VersionBook } from "./version_book.ts";
 import type { WireResource, WireResponse } from "./wire_response.ts";
@@ -71,14 +72,14 @@ export class Session {
     };
   }
 
-  /** A stream begins: what is sent first, in order (3.2, 3.3, 3.7). */
-  open(): DeltaDiscoveryRequest[] {
+  /** A stream begins: what is sent first, in order (3.2, 3.3, 3.7); to be used up before a response is received. */
+  open(): Iterable<Opening> {
     this.#hasStream = true;
     const heldCount = this.#heldCount();
     const isListing = heldCount < this.#tooManyNames;
     this.#listedCount = isListing ? heldCount : 0;
-    const requests = TYPES.map((type) => this.#subscribe(type, isListing));
-    return isListing || !this.#options.onDemand ? requests : [...requests, ...this.#askAgain()];
+    const openings = TYPES.map((type) => this.#subscribe(type, isListing));
+    return isListing || !this.#options.onDemand ? openings : concat(openings, this.#askAgain());
   }
 
   /**
@@ -144,34 +145,39 @@ export class Session {
     return TYPES.reduce((sum, type) => sum + this.#subscriptions[type].versions.size, 0);
   }
 
-  #subscribe(type: ResourceType, isListing: boolean): DeltaDiscoveryRequest {
+  #subscribe(type: ResourceType, isListing: boolean): Opening {
     const subscription = this.#subscriptions[type];
     const isOnDemand = type === "address" && this.#options.onDemand;
     const everything = isOnDemand ? ["*"] : [];
     // Told of nothing, istiod cannot tell what is gone: the first answer is all there is.
     subscription.isSnapshotDue = !isListing && !isOnDemand;
-    const listed = isListing ? subscription.versions.entries() : [];
     const waiting = isOnDemand
       ? Array.from(this.#demands.names(), (name) => [name, ""] as const)
       : [];
-    return request(type, {
-      node: this.#options.node,
-      // Both lists with everything: nothing yet, we will ask.
-      resourceNamesSubscribe: everything,
-      resourceNamesUnsubscribe: everything,
-      initialResourceVersions: Object.fromEntries(concat(waiting, listed)),
-    });
+    return {
+      request: request(type, {
+        node: this.#options.node,
+        // Both lists with everything: nothing yet, we will ask.
+        resourceNamesSubscribe: everything,
+        resourceNamesUnsubscribe: everything,
+        initialResourceVersions: Object.fromEntries(waiting),
+      }),
+      ...(isListing && { held: subscription.versions }),
+    };
   }
 
   /** In on-demand mode istiod sends what is asked for only, so that what we hold is asked for by name. */
-  #askAgain(): DeltaDiscoveryRequest[] {
-    const names = [...this.#subscriptions.address.versions.names()];
-    const requests: DeltaDiscoveryRequest[] = [];
-    for (let start = 0; start < names.length; start += NAMES_PER_REQUEST) {
-      const resourceNamesSubscribe = names.slice(start, start + NAMES_PER_REQUEST);
-      requests.push(request("address", { resourceNamesSubscribe }));
+  *#askAgain(): Generator<Opening> {
+    let resourceNamesSubscribe: string[] = [];
+    for (const name of this.#subscriptions.address.versions.names()) {
+      resourceNamesSubscribe.push(name);
+      if (resourceNamesSubscribe.length < NAMES_PER_REQUEST) continue;
+      yield { request: request("address", { resourceNamesSubscribe }) };
+      resourceNamesSubscribe = [];
     }
-    return requests;
+    if (resourceNamesSubscribe.length > 0) {
+      yield { request: request("address", { resourceNamesSubscribe }) };
+    }
   }
 }
 

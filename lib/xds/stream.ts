@@ -8,7 +8,9 @@ import {
   type GrpcStream,
   type Network,
 } from "#grpc";
+import { bytesOf, type Opening } from "./opening.ts";
 import type { StreamEnd } from "./retry.ts";
+import { type Pace, Slices } from "./slices.ts";
 
 /** behaviour.md 3.1. */
 const PATH = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
@@ -16,7 +18,7 @@ const PATH = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggreg
 /** Whoever speaks on a stream. */
 export interface Speaker {
   /** The stream begins: what to say first. */
-  open(): readonly DeltaDiscoveryRequest[];
+  open(): Iterable<Opening>;
   /** The server has taken the call. */
   answered(): void;
   /** The next message comes when this one is done with. What it throws ends the stream, and is no bug of the server. */
@@ -31,7 +33,7 @@ export interface Ended {
   readonly status: GrpcError | undefined;
 }
 
-/** What is sent while the stream runs. */
+/** What is sent while the stream runs; before its opening is out, it waits for that. */
 export type Send = (request: DeltaDiscoveryRequest) => void;
 
 /**
@@ -40,7 +42,7 @@ export type Send = (request: DeltaDiscoveryRequest) => void;
  */
 export async function runStream(
   endpoint: Endpoint,
-  network: Network,
+  network: Network & Pace,
   stop: AbortSignal,
   speaker: (send: Send) => Speaker,
 ): Promise<Ended> {
@@ -52,7 +54,7 @@ export async function runStream(
     const cancel = () => stream?.cancel();
     stop.addEventListener("abort", cancel);
     try {
-      await converse(stream, speaker);
+      await converse(stream, network, speaker);
     } finally {
       stop.removeEventListener("abort", cancel);
       stream.cancel();
@@ -66,18 +68,55 @@ export async function runStream(
   }
 }
 
-async function converse(stream: GrpcStream, speaker: (send: Send) => Speaker): Promise<void> {
-  const send = (request: DeltaDiscoveryRequest) => {
-    // A server that reads nothing is found by the pings; a request more or less changes nothing for it.
-    stream.send(toBinary(DeltaDiscoveryRequestSchema, request));
-  };
-  const { open, answered, heard } = speaker(send);
+async function converse(
+  stream: GrpcStream,
+  pace: Pace,
+  speaker: (send: Send) => Speaker,
+): Promise<void> {
+  const outbox = new Outbox(stream);
+  const { open, answered, heard } = speaker((request) => outbox.send(request));
   stream.onAnswer = answered;
-  for (const request of open()) send(request);
+  await outbox.begin(open(), new Slices(pace));
   for (;;) {
     const message = await stream.next();
     if (message === undefined) return;
     await heard(message);
+  }
+}
+
+/** What we say, in order, as fast as the server reads. */
+class Outbox {
+  /** At most one acknowledgement, the next response comes only after it, and demands, of which there is a limit. */
+  readonly #waiting: DeltaDiscoveryRequest[] = [];
+  #isSending = true;
+
+  constructor(private readonly stream: GrpcStream) {}
+
+  /** Resolves when all of it is on its way, or the stream is over. What is sent meanwhile comes behind it. */
+  async begin(openings: Iterable<Opening>, slices: Slices): Promise<void> {
+    for (const opening of openings) {
+      const pieces: Uint8Array[] = [];
+      for (const piece of bytesOf(opening)) {
+        pieces.push(piece);
+        if (slices.isOver) await slices.rest();
+      }
+      if (!await this.stream.room()) return;
+      this.stream.send(...pieces);
+    }
+    void this.#sendWaiting();
+  }
+
+  send(request: DeltaDiscoveryRequest): void {
+    this.#waiting.push(request);
+    if (!this.#isSending) void this.#sendWaiting();
+  }
+
+  async #sendWaiting(): Promise<void> {
+    this.#isSending = true;
+    while (this.#waiting.length > 0 && await this.stream.room()) {
+      this.stream.send(toBinary(DeltaDiscoveryRequestSchema, this.#waiting.shift()!));
+    }
+    this.#isSending = false;
   }
 }
 

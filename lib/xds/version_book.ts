@@ -3,6 +3,7 @@
  * @module
  */
 import { Buffer } from "node:buffer";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 
 /** The names are in so many parts, so that growing never means more than copying one of them. */
 const PARTS_BITS = 8;
@@ -21,6 +22,8 @@ const SLOTS_PER_NAME = 2.5;
 const HEADER_BYTES = 5;
 /** Longest name or version, in bytes of UTF-8; names of Kubernetes end far below. */
 export const VERSION_TEXT_BYTES_MAX = 0xffff;
+/** protobuf's own field numbers. */
+const MAP_ENTRY = { key: 1, value: 2 } as const;
 const EMPTY = 0;
 const GONE = 0xffffffff;
 
@@ -56,12 +59,13 @@ export class VersionBook {
     this.#parts[hash >>> (32 - PARTS_BITS)]?.remove(hash, nameBytes);
   }
 
-  *entries(): Generator<readonly [name: string, version: string]> {
-    for (const part of this.#parts) if (part !== undefined) yield* part.entries();
+  *names(): Generator<string> {
+    for (const part of this.#parts) if (part !== undefined) yield* part.names();
   }
 
-  *names(): Generator<string> {
-    for (const [name] of this.entries()) yield name;
+  /** Names and versions as entries of a protobuf `map<string, string>` of that field number, a 256th at a time. */
+  *mapEntries(field: number): Generator<Uint8Array> {
+    for (const part of this.#parts) if (part !== undefined) yield part.mapEntries(field);
   }
 
   /** From now on it is remembered what was seen. */
@@ -89,7 +93,7 @@ export class VersionBook {
 class Store {
   readonly #buffer = new SharedArrayBuffer(0, { maxByteLength: STORE_BYTES_MAX });
   bytes = new Uint8Array(this.#buffer);
-  /** The same, for reading texts: a list of 100,000 is made in one turn, and TextDecoder takes 4 us for each. */
+  /** The same, for reading texts: TextDecoder takes five times as long. */
   #text = Buffer.from(this.#buffer);
   #used = 0;
   /** Freed room by its size in units. */
@@ -119,11 +123,6 @@ class Store {
   nameAt(at: number): string {
     const start = at + HEADER_BYTES;
     return this.#text.toString("utf8", start, start + this.nameBytesAt(at));
-  }
-
-  versionAt(at: number): string {
-    const start = at + HEADER_BYTES + this.nameBytesAt(at);
-    return this.#text.toString("utf8", start, at + this.lengthAt(at));
   }
 
   nameBytesAt(at: number): number {
@@ -196,8 +195,22 @@ class Part {
     for (const at of this.#records()) if (store.bytes[at] !== mark) yield store.nameAt(at);
   }
 
-  *entries(): Generator<readonly [name: string, version: string]> {
-    for (const at of this.#records()) yield [this.store.nameAt(at), this.store.versionAt(at)];
+  *names(): Generator<string> {
+    for (const at of this.#records()) yield this.store.nameAt(at);
+  }
+
+  mapEntries(field: number): Uint8Array {
+    const writer = new BinaryWriter();
+    for (const at of this.#records()) {
+      const nameEnd = at + HEADER_BYTES + this.store.nameBytesAt(at);
+      writer.tag(field, WireType.LengthDelimited).fork();
+      writer.tag(MAP_ENTRY.key, WireType.LengthDelimited)
+        .bytes(this.store.bytes.subarray(at + HEADER_BYTES, nameEnd));
+      writer.tag(MAP_ENTRY.value, WireType.LengthDelimited)
+        .bytes(this.store.bytes.subarray(nameEnd, at + this.store.lengthAt(at)));
+      writer.join();
+    }
+    return writer.finish();
   }
 
   *#records(): Generator<number> {

@@ -126,7 +126,7 @@ class XdsFollower implements XdsWatch {
   }
 
   async #run(): Promise<void> {
-    const { endpoint, clock, dialer, rng, log } = this.#options;
+    const { endpoint, clock, turn, dialer, rng, log } = this.#options;
     const retry = new Retry(rng);
     const stop = this.#stop.signal;
     while (!stop.aborted) {
@@ -136,7 +136,7 @@ class XdsFollower implements XdsWatch {
       this.#gotSomething = false;
       const ended = await runStream(
         endpoint,
-        { clock, dialer },
+        { clock, turn, dialer },
         stop,
         (send) => this.#speaker(send),
       );
@@ -157,9 +157,9 @@ class XdsFollower implements XdsWatch {
   #speaker(send: Send): Speaker {
     return {
       open: () => {
-        const requests = this.#session.open();
+        const openings = this.#session.open();
         this.#send = send;
-        return requests;
+        return openings;
       },
       answered: () => {
         this.#link.connected(this.#now());

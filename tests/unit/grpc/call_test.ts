@@ -325,15 +325,47 @@ test("send() takes no more than a hundred messages for a server that does not re
     stream.pause();
     stream.respond(GRPC);
   };
-  await withServer(serve, (channel) => {
+  await withServer(serve, async (channel) => {
     const stream = channel.stream(PATH);
+    strictEqual(await stream.room(), true);
     const message = new Uint8Array(1 << 20);
     let takenCount = 0;
     while (takenCount < 200 && stream.send(message)) takenCount++;
     ok(takenCount >= 100 && takenCount < 120, `${takenCount}`);
+    // What both sides buffer on the way is taken too.
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    while (stream.send(message));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    while (stream.send(message));
+    const rooms: boolean[] = [];
+    for (let waiter = 0; waiter < 2; waiter++) {
+      void stream.room().then((isThere) => rooms.push(isThere));
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    deepStrictEqual(rooms, [], "there is none while the server does not read");
     stream.cancel();
     strictEqual(stream.send(message), false);
-    return Promise.resolve();
+    strictEqual(await stream.room(), false);
+    deepStrictEqual(rooms, [false, false]);
+  });
+});
+
+test("room() is there again as soon as a server reads", async () => {
+  let readOn = () => {};
+  const serve: Serve = (stream) => {
+    stream.pause();
+    stream.respond(GRPC);
+    readOn = () => stream.resume();
+  };
+  await withServer(serve, async (channel) => {
+    const stream = channel.stream(PATH);
+    await new Promise<void>((resolve) => stream.onAnswer = resolve);
+    while (stream.send(new Uint8Array(1 << 16)));
+    const room = stream.room();
+    readOn();
+    strictEqual(await room, true);
+    strictEqual(stream.send(new Uint8Array(1)), true);
+    stream.cancel();
   });
 });
 

@@ -21,7 +21,7 @@ import { Session } from "../../../lib/xds/session.ts";
 import { IstioCertificateRequestSchema } from "../../../proto/gen/ca_pb.ts";
 import type { DeltaDiscoveryRequest } from "../../../proto/gen/xds_pb.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
-import { readerOf } from "../xds/session_support.ts";
+import { opened, readerOf } from "../xds/session_support.ts";
 import { localMesh, SHOP, shop } from "./example.ts";
 
 const SECOND_MS = 1_000;
@@ -59,7 +59,7 @@ class Client {
     this.arrivedAtMs.push(this.clock.monotonicMs());
     this.sentCount = 0;
     this.#istiod = new IstiodStream(directory);
-    for (const request of this.session.open()) await this.#say(request);
+    for (const request of opened(this.session)) await this.#say(request);
   }
 
   /** The connection breaks. */

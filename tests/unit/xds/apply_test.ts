@@ -7,7 +7,7 @@ import { apply } from "../../../lib/xds/apply.ts";
 import { KNOWN_TYPES, type Push, Session } from "../../../lib/xds/session.ts";
 import { type Pieces, ResponseReader } from "../../../lib/xds/wire_response.ts";
 import { policy, responseBytes, type ResponseInit, workload } from "./messages.ts";
-import { NOW, piecesOf } from "./session_support.ts";
+import { NOW, opened, piecesOf } from "./session_support.ts";
 
 /** The message, whose stream breaks when `share` of it has come. */
 function broken(bytes: Uint8Array, share: number): Pieces {
@@ -58,7 +58,7 @@ Deno.test("3.7 addresses that came before the stream broke are kept, and listed 
   const held = mesh.view.workloads().map(({ uid }) => uid);
   strictEqual(held.length > 50 && held.length < 150, true, `${held.length}`);
   strictEqual(held.includes("old"), true, "nothing was removed");
-  deepStrictEqual(Object.keys(session.open()[0]!.initialResourceVersions).sort(), held);
+  deepStrictEqual(Object.keys(opened(session)[0]!.initialResourceVersions).sort(), held);
   strictEqual(session.status()[0]!.messagesReceived, 1, "nothing was acknowledged");
 });
 
@@ -72,7 +72,7 @@ Deno.test("3.4 policies of a response that broke are not seen, not listed, and n
   await rejects(hear(broken(bytes, 0.7)), /the stream broke/);
   strictEqual(mesh.use.ids, ids, "something was left behind");
   session.closed();
-  const listed = session.open().map((each) => Object.keys(each.initialResourceVersions));
+  const listed = opened(session).map((each) => Object.keys(each.initialResourceVersions));
   deepStrictEqual(listed, [[], ["shop/a", "shop/b"]]);
   await say("address", { resources: [workload("w")] });
   deepStrictEqual(mesh.view.policies().map(({ key }) => key), ["shop/a", "shop/b"]);

@@ -4,7 +4,7 @@ import { planOutbound } from "#route";
 import { seededRng } from "#system";
 import { SocketAddress } from "#values";
 import { policy, type ResourceInit, service, workload } from "./messages.ts";
-import { NOW, readerOf, talk } from "./session_support.ts";
+import { NOW, opened, readerOf, talk } from "./session_support.ts";
 import { RESPONSE_LIMITS } from "../../../lib/xds/wire_response.ts";
 
 const LONG = "x".repeat(65_536);
@@ -97,7 +97,7 @@ Deno.test("3.5: one uid many times in one response, and again and again: the las
   strictEqual(view.workloadAt("", SocketAddress.parse("10.0.50.199:1")!.ip)?.uid, "same");
   strictEqual(view.workloadAt("", SocketAddress.parse("10.0.50.198:1")!.ip), undefined);
   ok(use().pageBytes <= before + 262_144, `${before} bytes became ${use().pageBytes}`);
-  deepStrictEqual(session.open()[0]!.initialResourceVersions, { same: "v1" });
+  deepStrictEqual(opened(session)[0]!.initialResourceVersions, { same: "v1" });
 });
 
 Deno.test("3.5: services that claim one VIP are told apart as always, and none takes the others with it when it goes", async () => {

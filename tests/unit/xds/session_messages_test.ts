@@ -2,7 +2,7 @@ import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
 import { TYPE_URLS } from "#xds";
 import { nodeOf } from "../../../lib/xds/node.ts";
 import { garbage, policy, service, workload } from "./messages.ts";
-import { NOW, talk } from "./session_support.ts";
+import { NOW, opened, talk } from "./session_support.ts";
 
 const { address, authorization } = TYPE_URLS;
 
@@ -32,7 +32,7 @@ Deno.test("3.2: the node has the id and the metadata that istiod looks for, late
 });
 
 Deno.test("3.3: both types are subscribed in order, addresses first, with the node in each and empty lists", () => {
-  const requests = talk().session.open();
+  const requests = opened(talk().session);
   deepStrictEqual(requests.map(({ typeUrl }) => typeUrl), [address, authorization]);
   for (const request of requests) {
     strictEqual(request.node?.id, "ztunnel~x");
@@ -44,7 +44,7 @@ Deno.test("3.3: both types are subscribed in order, addresses first, with the no
 });
 
 Deno.test("3.3: on demand, addresses are subscribed and unsubscribed as *, policies are still a wildcard", () => {
-  const [first, second] = talk(true).session.open();
+  const [first, second] = opened(talk(true).session);
   deepStrictEqual(first?.resourceNamesSubscribe, ["*"]);
   deepStrictEqual(first?.resourceNamesUnsubscribe, ["*"]);
   deepStrictEqual(second?.resourceNamesSubscribe, []);
@@ -113,7 +113,7 @@ Deno.test("3.4: removals come after what was sent, in one response", async () =>
   await hear("address", { resources: [workload("w1")] });
   await hear("address", { resources: [workload("w2")], removed: ["w1", "w2", "never/known"] });
   deepStrictEqual(view.workloads(), []);
-  deepStrictEqual(session.open()[0]?.initialResourceVersions, {});
+  deepStrictEqual(opened(session)[0]?.initialResourceVersions, {});
 });
 
 Deno.test("3.4: the policies of a response are one commit, which says that they changed", async () => {

@@ -4,7 +4,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { AddressSchema } from "../../../proto/gen/workload_pb.ts";
 import { SocketAddress } from "#values";
 import { garbage, service, workload } from "./messages.ts";
-import { talk } from "./session_support.ts";
+import { opened, talk } from "./session_support.ts";
 
 const ports = { ports: [{ servicePort: 80, targetPort: 8080 }] };
 const endpointsOf = (view: ReturnType<typeof talk>["view"], key: `${string}/${string}`) =>
@@ -40,7 +40,7 @@ Deno.test("3.4: of two resources with one name the later one counts", async () =
     ],
   });
   deepStrictEqual(view.workloads().map(({ name }) => name), ["second"]);
-  deepStrictEqual(session.open()[0]?.initialResourceVersions, { w1: "v2" });
+  deepStrictEqual(opened(session)[0]?.initialResourceVersions, { w1: "v2" });
 });
 
 Deno.test("3.5: a workload replaces its earlier record, its addresses and its endpoints", async () => {

@@ -4,7 +4,7 @@ import { TYPE_URLS } from "#xds";
 import { DEMAND_TIMEOUT_MS, DEMANDS_MAX } from "../../../lib/xds/demands.ts";
 import { Retry, type StreamEnd } from "../../../lib/xds/retry.ts";
 import { garbage, policy, workload } from "./messages.ts";
-import { talk } from "./session_support.ts";
+import { opened, talk } from "./session_support.ts";
 
 const TOO_LARGE = {
   code: 8,
@@ -19,7 +19,7 @@ Deno.test("3.7: a new stream lists everything known with its version, policies w
   });
   await hear("authorization", { resources: [policy("shop/a")] });
   session.closed();
-  const [first, second] = session.open();
+  const [first, second] = opened(session);
   deepStrictEqual(first?.initialResourceVersions, { w1: "v1", w2: "v7" });
   deepStrictEqual(second?.initialResourceVersions, { "shop/a": "" });
   strictEqual(first?.node?.id, "ztunnel~x");
@@ -31,7 +31,7 @@ Deno.test("3.7: a refused update leaves the version that is held, so that it is 
   session.open();
   await hear("address", { resources: [workload("w1")] });
   await hear("address", { resources: [workload("w1", { status: 9 as never }, { version: "v2" })] });
-  deepStrictEqual(session.open()[0]?.initialResourceVersions, { w1: "v1" });
+  deepStrictEqual(opened(session)[0]?.initialResourceVersions, { w1: "v1" });
 });
 
 Deno.test("3.7: a list that istiod cannot read is not sent again, and then the first answer is all there is", async () => {
@@ -42,7 +42,7 @@ Deno.test("3.7: a list that istiod cannot read is not sent again, and then the f
   session.closed();
   session.open();
   strictEqual(session.closed(TOO_LARGE), true);
-  for (const request of session.open()) deepStrictEqual(request.initialResourceVersions, {});
+  for (const request of opened(session)) deepStrictEqual(request.initialResourceVersions, {});
   await hear("address", { resources: [workload("w2")] });
   await hear("authorization", { resources: [policy("shop/b")] });
   deepStrictEqual(view.workloads().map(({ uid }) => uid), ["w2"]);
@@ -66,13 +66,13 @@ Deno.test("3.7: only a refusal of the list itself drops it", async () => {
     session.closed();
     session.open();
     strictEqual(session.closed(end), false);
-    deepStrictEqual(session.open()[0]?.initialResourceVersions, { w1: "v1" });
+    deepStrictEqual(opened(session)[0]?.initialResourceVersions, { w1: "v1" });
   }
   const { session, hear } = talk();
   session.open();
   await hear("address", { resources: [workload("w1")] });
   session.closed(TOO_LARGE);
-  deepStrictEqual(session.open()[0]?.initialResourceVersions, { w1: "v1" });
+  deepStrictEqual(opened(session)[0]?.initialResourceVersions, { w1: "v1" });
 });
 
 Deno.test("3.7: on demand, a list that istiod cannot read becomes questions by name", async () => {
@@ -83,7 +83,7 @@ Deno.test("3.7: on demand, a list that istiod cannot read becomes questions by n
   session.closed();
   session.open();
   session.closed(TOO_LARGE);
-  const requests = session.open().slice(2);
+  const requests = opened(session).slice(2);
   deepStrictEqual(requests.map((each) => each.resourceNamesSubscribe.length), [5_000, 1]);
   await hear("address", { resources: [workload("w1")] });
   strictEqual(view.workloads().length, 5_001);
@@ -103,7 +103,7 @@ Deno.test("3.8: a demand is asked for once, however many wait", () => {
 Deno.test("3.8: a demand without a stream is asked for by the next one, with an empty version", () => {
   const { session } = talk(true);
   strictEqual(session.demand("net/10.0.0.1", 0), true);
-  deepStrictEqual(session.open()[0]?.initialResourceVersions, { "net/10.0.0.1": "" });
+  deepStrictEqual(opened(session)[0]?.initialResourceVersions, { "net/10.0.0.1": "" });
 });
 
 Deno.test("3.8: nothing is demanded where everything is sent anyway, nor more than has room", () => {
@@ -222,7 +222,7 @@ Deno.test("C.10: the exchange of the specification", async () => {
   strictEqual(policies.reply.responseNonce, "n3");
   strictEqual(session.isReady, true);
   session.closed({ code: 14, details: "Connection dropped" });
-  const [first, second] = session.open();
+  const [first, second] = opened(session);
   deepStrictEqual(first?.initialResourceVersions, { w1: "v1", w2: "v1", w3: "v1" });
   deepStrictEqual(second?.initialResourceVersions, { "shop/a": "" });
   const removed = await hear("address", { nonce: "n4", removed: ["w2"] });

@@ -1,7 +1,10 @@
 /** A session and a mesh that do what `watchXds` does, without a stream. */
+import { fromBinary } from "@bufbuild/protobuf";
+import { type DeltaDiscoveryRequest, DeltaDiscoveryRequestSchema } from "#proto/xds_pb.ts";
 import { createMesh, type HeapUse, type MeshOptions } from "#mesh";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { apply } from "../../../lib/xds/apply.ts";
+import { bytesOf } from "../../../lib/xds/opening.ts";
 import { KNOWN_TYPES, type PushOutcome, Session } from "../../../lib/xds/session.ts";
 import { type Pieces, ResponseReader } from "../../../lib/xds/wire_response.ts";
 import { responseBytes, type ResponseInit } from "./messages.ts";
@@ -31,6 +34,14 @@ export function piecesOf(bytes: Uint8Array, sizeOf = () => bytes.length): Pieces
 
 export function readerOf(bytes: Uint8Array, sizeOf?: () => number): ResponseReader {
   return new ResponseReader(piecesOf(bytes, sizeOf), KNOWN_TYPES);
+}
+
+/** What a session says first on a stream, as its server reads it. */
+export function opened(session: Session): DeltaDiscoveryRequest[] {
+  return Array.from(session.open(), (opening) => {
+    const bytes = Array.from(bytesOf(opening)).flatMap((piece) => [...piece]);
+    return fromBinary(DeltaDiscoveryRequestSchema, Uint8Array.from(bytes));
+  });
 }
 
 export const NOW = { wallMs: Date.UTC(2026, 0, 1), monotonicMs: 0 };

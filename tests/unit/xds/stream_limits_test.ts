@@ -188,6 +188,23 @@ test("3.10: the log has the stream's number, a failure is a warning, an expected
   match(said, /info\txds:xds\{id=3\}\tconnected/);
 });
 
+test("3.8: more demands at once than may wait to be written all reach istiod", async () => {
+  using plane = await ControlPlane.start(HOST, [leaf]);
+  const { watch } = follow(plane.url, realClock, { onDemand: true });
+  await using _watch = watch;
+  const stream = await plane.stream();
+  await stream.greet();
+  const names = Array.from({ length: 300 }, (_, at) => `net/10.0.${at >> 8}.${at & 255}`);
+  const answers = names.map((name) => watch.demand(name));
+  const asked: string[] = [];
+  while (asked.length < names.length) {
+    asked.push(...(await stream.request()).resourceNamesSubscribe);
+  }
+  deepStrictEqual(asked, names);
+  stream.say("address", { removed: names });
+  deepStrictEqual(new Set(await Promise.all(answers)), new Set([true]));
+});
+
 Deno.test("3.8: a demand that nobody answers ends after ten seconds, and is asked for anew by the next one", async () => {
   const clock = new FakeClock();
   // The root cannot be used, so that nothing ever connects.
