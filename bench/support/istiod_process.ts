@@ -1,5 +1,5 @@
 /** `mesh_istiod.ts` as a process, seen from the bench. */
-import type { Minted } from "../../tests/support/pki.ts";
+import { mintLeaf, mintRoot } from "../../tests/support/pki.ts";
 
 interface Line {
   readonly what: string;
@@ -10,12 +10,21 @@ interface Line {
   readonly rejected?: string;
 }
 
+export interface Answer {
+  /** Unix milliseconds. */
+  readonly atMs: number;
+  /** The start of what it says about resources that it refused. */
+  readonly rejected?: string;
+}
+
 const PATIENCE_MS = 120_000;
 const script = new URL("./mesh_istiod.ts", import.meta.url).pathname;
 
 export class Istiod implements AsyncDisposable {
   port = 0;
   fullBytes = 0;
+  /** Who signed its certificate. */
+  rootsPem = "";
   readonly #lines: Line[] = [];
   readonly #input: WritableStreamDefaultWriter<Uint8Array>;
   #wake = () => {};
@@ -25,7 +34,9 @@ export class Istiod implements AsyncDisposable {
     void this.#read();
   }
 
-  static async start(workloadsCount: number, leaf: Minted): Promise<Istiod> {
+  static async start(workloadsCount: number): Promise<Istiod> {
+    const root = mintRoot();
+    const leaf = mintLeaf(root, { ips: [Uint8Array.of(127, 0, 0, 1)] });
     const dir = await Deno.makeTempDir();
     await Deno.writeTextFile(`${dir}/cert.pem`, leaf.pem);
     await Deno.writeTextFile(`${dir}/key.pem`, leaf.keyPem);
@@ -40,6 +51,7 @@ export class Istiod implements AsyncDisposable {
     const { port, fullBytes } = await istiod.#next((line) => line.what === "listening");
     istiod.port = port!;
     istiod.fullBytes = fullBytes!;
+    istiod.rootsPem = root.pem;
     return istiod;
   }
 
@@ -53,11 +65,21 @@ export class Istiod implements AsyncDisposable {
     return (await this.#next((line) => line.what === "sent" && line.name === name)).atMs;
   }
 
-  /** Resolves with when the response was acknowledged, Unix milliseconds. */
+  /** Resolves when the response was answered, in whole or in part. */
+  async answered(name: string): Promise<Answer> {
+    return await this.#next((line) => line.what === "ack" && line.name === name);
+  }
+
+  /** Resolves with when the response was acknowledged, Unix milliseconds. Throws if it was rejected. */
   async acknowledged(name: string): Promise<number> {
-    const { atMs, rejected } = await this.#next((l) => l.what === "ack" && l.name === name);
+    const { atMs, rejected } = await this.answered(name);
     if (rejected !== undefined) throw new Error(`${name} was rejected: ${rejected}`);
     return atMs;
+  }
+
+  /** Forgets what it has told so far: of another proxy. */
+  forget(): void {
+    this.#lines.length = 0;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -113,6 +113,36 @@ export function serviceResource(mesh: LargeMesh, index: number, revision: number
   return resource(`${namespace}/${host}`, revision, value);
 }
 
+/** As little as an endpoint can be, so that a million of them fit into a message; all of them of one service. */
+export function endpointResource(index: number): Uint8Array {
+  return lean(`e-${index}`, Uint8Array.of(11, index >> 16, index >> 8, index), "big");
+}
+
+/** An endpoint of that name at that address, and its service at that VIP. */
+export function* pairResources(
+  name: string,
+  address: Uint8Array,
+  vip: Uint8Array,
+): Generator<Uint8Array> {
+  yield leanService(name, vip);
+  yield lean(name, address, name);
+}
+
+function lean(uid: string, address: Uint8Array, service: string): Uint8Array {
+  const services = { [`shop/${service}`]: { ports: [{ servicePort: 80, targetPort: 8080 }] } };
+  const value = { uid, name: uid, namespace: "shop", addresses: [address], services };
+  const type = { case: "workload", value } as const;
+  return resource(uid, 1, toBinary(AddressSchema, create(AddressSchema, { type })));
+}
+
+/** Its host name is its name. */
+export function leanService(name: string, vip: Uint8Array): Uint8Array {
+  const ports = [{ servicePort: 80, targetPort: 8080 }];
+  const value = { name, namespace: "shop", hostname: name, addresses: [{ address: vip }], ports };
+  const type = { case: "service", value } as const;
+  return resource(`shop/${name}`, 1, toBinary(AddressSchema, create(AddressSchema, { type })));
+}
+
 /** Resource: version = 1, resource = 2 (Any), name = 3; istiod's versions are hashes in decimal. */
 function resource(name: string, revision: number, value: Uint8Array): Uint8Array {
   let hash = BigInt(revision + 1);

@@ -1,6 +1,7 @@
 /**
  * An istiod in a process of its own that sends a large mesh, prebuilt, in one message, and then what standard input asks
- * for: `update <count>`, `remove`, `add`. Tells on standard output, a JSON line each, when a response left and when it
+ * for: `update <count>`, `remove`, `add` (everything), `change` (everything, in another revision), `hostile <count>` (a
+ * service with so many endpoints), `cut`. Tells on standard output, a JSON line each, when a response left and when it
  * was acknowledged.
  * Run: deno run -A bench/support/mesh_istiod.ts <workloads> <certificate chain> <key> [receive limit, bytes]
  * @module
@@ -11,7 +12,10 @@ import { Server, ServerCredentials, type ServerDuplexStream } from "@grpc/grpc-j
 import { DeltaDiscoveryRequestSchema } from "#proto/xds_pb.ts";
 import {
   ADDRESS_TYPE,
+  endpointResource,
   largeMesh,
+  leanService,
+  pairResources,
   podResource,
   responseOf,
   serviceName,
@@ -24,6 +28,8 @@ const PATH = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggreg
 const HOST = "127.0.0.1";
 const [workloadsText, chainPath, keyPath, limitText] = Deno.args;
 const mesh = largeMesh(Number(workloadsText));
+/** None that updates reach. */
+const CHANGED_REVISION = 1_000_000;
 /** istiod's own. */
 const receiveLimit = Number(limitText ?? 4 << 20);
 
@@ -40,7 +46,16 @@ function* allNames(): Generator<string> {
   for (let at = 0; at < mesh.servicesCount; at++) yield serviceName(mesh, at);
 }
 
+/** One service with so many endpoints, and behind them another one with one. */
+function* hostile(count: number): Generator<Uint8Array> {
+  yield leanService("big", Uint8Array.of(172, 31, 0, 1));
+  for (let at = 0; at < count; at++) yield endpointResource(at);
+  yield* pairResources("last", Uint8Array.of(127, 0, 0, 4), Uint8Array.of(172, 31, 0, 2));
+}
+
 const full = responseOf(ADDRESS_TYPE, "full", everything(1));
+/** The same in another revision; made when it is asked for. */
+let changed: Uint8Array | undefined;
 const removal = responseOf(ADDRESS_TYPE, "removal", [], allNames());
 let stream: ServerDuplexStream<Buffer, Buffer> | undefined;
 let revision = 1;
@@ -94,23 +109,34 @@ server.bindAsync(`${HOST}:0`, ServerCredentials.createSsl(chain, [pair]), (error
   tell("listening", { port, fullBytes: full.length });
 });
 
+/** What standard input may ask for. */
+const ASKED: Readonly<Record<string, (count: number) => void>> = {
+  update(count) {
+    revision++;
+    const some = Array.from(
+      { length: count },
+      (_, at) => workloadResource(mesh, at * 7 % mesh.workloadsCount, revision),
+    );
+    send(responseOf(ADDRESS_TYPE, `update-${count}`, some), `update-${count}`);
+  },
+  remove: () => send(removal, "removal"),
+  add: () => send(full, "full"),
+  change() {
+    changed ??= responseOf(ADDRESS_TYPE, "change", everything(CHANGED_REVISION));
+    send(changed, "change");
+  },
+  hostile: (count) => send(responseOf(ADDRESS_TYPE, "hostile", hostile(count)), "hostile"),
+  cut: () => void stream?.emit("error", { code: 14, details: "transport is closing" }),
+};
+
 const lines = Deno.stdin.readable.pipeThrough(new TextDecoderStream());
 let rest = "";
 for await (const text of lines) {
   const parts = (rest + text).split("\n");
   rest = parts.pop()!;
   for (const line of parts) {
-    const [word, count] = line.split(" ");
-    if (word === "update") {
-      revision++;
-      const some = Array.from(
-        { length: Number(count) },
-        (_, at) => workloadResource(mesh, at * 7 % mesh.workloadsCount, revision),
-      );
-      send(responseOf(ADDRESS_TYPE, `update-${count}`, some), `update-${count}`);
-    } else if (word === "remove") send(removal, "removal");
-    else if (word === "add") send(full, "full");
-    else if (word === "cut") stream?.emit("error", { code: 14, details: "transport is closing" });
+    const [word = "", count] = line.split(" ");
+    ASKED[word]?.(Number(count));
   }
 }
 Deno.exit(0);

@@ -1,129 +1,113 @@
 /**
- * 1,000 requests a second through the proxy's SOCKS5 port to a server of the mesh: on kept connections, and each tenth
- * one on a connection of its own, for which the proxy looks up and decides anew. Requests leave by the clock, whatever
- * became of those before.
+ * The load beside a push, in processes of its own (`mesh_traffic.py`), so that it neither waits for the benchmark nor the
+ * benchmark for it. Its requests leave by the clock, on kept connections and each tenth on a new one, whatever became of
+ * those before.
  * @module
  */
-import { readExactly, socksConnect } from "../../tests/support/proxy_process.ts";
 import { PROXY_IP } from "./mesh_proxy.ts";
+import { processorSeconds } from "./usage.ts";
 
-const SERVER_IP = "127.0.0.3";
-const SERVER_PORT = 8080;
-const REQUESTS_PER_SECOND = 1_000;
-const KEPT_COUNT = 16;
-const FRESH_EACH = 10;
-const REQUEST_BYTES = 100;
-const TICK_MS = 5;
-/** Requests under way; above it those that are due count as failed, so that a stall is not made worse by us. */
-const PENDING_MAX = 200;
+export const SERVER_IP = "127.0.0.3";
+const SCRIPT = new URL("./mesh_traffic.py", import.meta.url).pathname;
 
+/** Some time, Unix milliseconds. */
+export interface Window {
+  readonly startMs: number;
+  readonly endMs: number;
+}
+
+/** How long requests took from when they were due, in milliseconds. */
 export interface Pace {
   readonly count: number;
-  /** Connections that were refused or reset, as with an overrun accept queue. */
-  readonly failed: number;
-  /** Milliseconds. */
+  /** Refused, reset, or not answered in ten seconds. */
+  readonly failedCount: number;
   readonly p50: number;
   readonly p99: number;
   readonly p999: number;
   readonly longest: number;
+  /** Of that, what the generator itself was late by: p99.9. */
+  readonly lateP999: number;
 }
 
-export class Traffic implements AsyncDisposable {
-  readonly #kept: Deno.TcpConn[] = [];
-  readonly #free: Deno.TcpConn[] = [];
-  readonly #server: Deno.TcpListener;
-  readonly #timer: ReturnType<typeof setInterval>;
-  readonly #pending = new Set<Promise<void>>();
-  #timesMs: number[] = [];
-  #sent = 0;
-  #failed = 0;
-  #startMs = performance.now();
+/** When it was due, how much later it left, how long after it was due it was answered (-1: never). */
+export type Request = readonly [dueMs: number, lateMs: number, tookMs: number, isFresh: number];
 
-  private constructor(
-    server: Deno.TcpListener,
-    kept: Deno.TcpConn[],
-    private readonly rate: number,
-  ) {
-    this.#server = server;
-    this.#kept = kept;
-    this.#free = [...kept];
-    this.#timer = setInterval(() => this.#tick(), TICK_MS);
+export class Traffic implements AsyncDisposable {
+  readonly #requests: Promise<Request[]>;
+  #begin = () => {};
+  readonly #began = new Promise<void>((resolve) => this.#begin = resolve);
+
+  private constructor(private readonly child: Deno.ChildProcess) {
+    this.#requests = this.#read();
+    // Asked for later; a failure is told there.
+    this.#requests.catch(() => {});
   }
 
   /** `rate`: requests a second. */
-  static async start(rate = REQUESTS_PER_SECOND): Promise<Traffic> {
-    const server = Deno.listen({ hostname: SERVER_IP, port: SERVER_PORT });
-    void echo(server);
-    const kept = await Promise.all(
-      Array.from({ length: KEPT_COUNT }, () => socksConnect(PROXY_IP, SERVER_IP, SERVER_PORT)),
-    );
-    return new Traffic(server, kept, rate);
+  static async start(rate: number): Promise<Traffic> {
+    const child = new Deno.Command("python3", {
+      args: [SCRIPT, PROXY_IP, SERVER_IP, String(rate)],
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "inherit",
+    }).spawn();
+    const traffic = new Traffic(child);
+    await Promise.race([traffic.#began, traffic.#requests]);
+    return traffic;
   }
 
-  during(timeMs: number): Promise<void> {
-    return new Promise((resolve) => setTimeout(resolve, timeMs));
+  /** Of the generator and of the server that answers, so far. */
+  cpuSeconds(): number {
+    return processorSeconds(this.child.pid);
   }
 
-  /** Of the requests since the last call. */
-  pace(): Pace {
-    const times = this.#timesMs.sort((a, b) => a - b);
-    this.#timesMs = [];
-    const at = (share: number) =>
-      times[Math.min(times.length - 1, Math.floor(times.length * share))] ?? 0;
-    return {
-      count: times.length,
-      failed: this.#failed,
-      p50: at(0.5),
-      p99: at(0.99),
-      p999: at(0.999),
-      longest: times.at(-1) ?? 0,
-    };
+  /** Ends the load; what became of each request. */
+  async end(): Promise<readonly Request[]> {
+    // It ends when its standard input does.
+    await this.child.stdin.close().catch(() => {});
+    return await this.#requests;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    clearInterval(this.#timer);
-    await Promise.allSettled([...this.#pending]);
-    for (const connection of this.#kept) connection.close();
-    this.#server.close();
+    await this.end().catch(() => {});
+    await this.child.status;
   }
 
-  #tick(): void {
-    const due = Math.floor((performance.now() - this.#startMs) * this.rate / 1_000);
-    while (this.#sent < due) {
-      // When it should have left: a client that waits its turn must not hide a stall.
-      const dueMs = this.#startMs + this.#sent * 1_000 / this.rate;
-      if (this.#pending.size >= PENDING_MAX) {
-        this.#sent++;
-        this.#failed++;
-        continue;
-      }
-      const asking = this.#ask(this.#sent++ % FRESH_EACH === 0, dueMs)
-        .catch(() => void this.#failed++);
-      this.#pending.add(asking);
-      void asking.finally(() => this.#pending.delete(asking));
+  async #read(): Promise<Request[]> {
+    let text = "";
+    for await (const chunk of this.child.stdout.pipeThrough(new TextDecoderStream())) {
+      text += chunk;
+      if (text.startsWith("ready\n")) this.#begin();
     }
-  }
-
-  async #ask(isFresh: boolean, dueMs: number): Promise<void> {
-    const kept = isFresh ? undefined : this.#free.pop();
-    const connection = kept ?? await socksConnect(PROXY_IP, SERVER_IP, SERVER_PORT);
-    try {
-      await connection.write(new Uint8Array(REQUEST_BYTES));
-      await readExactly(connection, REQUEST_BYTES);
-      this.#timesMs.push(performance.now() - dueMs);
-      if (kept !== undefined) this.#free.push(kept);
-    } finally {
-      if (kept === undefined) connection.close();
-    }
+    const list = text.split("\n")[1];
+    if (!list) throw new Error("the load generator ended without its list");
+    return JSON.parse(list);
   }
 }
 
-async function echo(server: Deno.TcpListener): Promise<void> {
-  try {
-    for await (const connection of server) {
-      void connection.readable.pipeTo(connection.writable).catch(() => {});
-    }
-  } catch {
-    // It was closed.
-  }
+/** Those that were due in one of the windows. */
+export function dueIn(requests: readonly Request[], windows: readonly Window[]): Request[] {
+  return requests.filter(([dueMs]) =>
+    windows.some(({ startMs, endMs }) => dueMs >= startMs && dueMs < endMs)
+  );
+}
+
+export function paceOf(requests: readonly Request[]): Pace {
+  const answered = requests.filter(([, , tookMs]) => tookMs >= 0);
+  const took = answered.map(([, , tookMs]) => tookMs).sort((a, b) => a - b);
+  const late = answered.map(([, lateMs]) => lateMs).sort((a, b) => a - b);
+  return {
+    count: requests.length,
+    failedCount: requests.length - answered.length,
+    p50: quantile(took, 0.5),
+    p99: quantile(took, 0.99),
+    p999: quantile(took, 0.999),
+    longest: took.at(-1) ?? NaN,
+    lateP999: quantile(late, 0.999),
+  };
+}
+
+/** Of sorted values; NaN of none. */
+function quantile(sorted: readonly number[], share: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? NaN;
 }

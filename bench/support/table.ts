@@ -76,8 +76,8 @@ const BEGIN = "<!-- table: written by `deno task bench --write` -->";
 const END = "<!-- end of table -->";
 
 /** `document` with `text` between its markers; fails if it has none. */
-export function withTable(document: string, text: string): string {
-  const [begin, end] = [document.indexOf(BEGIN), document.indexOf(END)];
-  if (begin < 0 || end < begin) throw new Error(`the document lacks "${BEGIN}" … "${END}"`);
-  return `${document.slice(0, begin + BEGIN.length)}\n\n${text}\n\n${document.slice(end)}`;
+export function withTable(document: string, text: string, marker = BEGIN): string {
+  const [begin, end] = [document.indexOf(marker), document.indexOf(END)];
+  if (begin < 0 || end < begin) throw new Error(`the document lacks "${marker}" … "${END}"`);
+  return `${document.slice(0, begin + marker.length)}\n\n${text}\n\n${document.slice(end)}`;
 }
