@@ -2,6 +2,9 @@ import type { Fields, Log } from "#log";
 import type { CertBundle } from "#tls";
 import type { SpiffeId } from "#values";
 
+/** When an expired answer expired is another time at each retry, and no other news. */
+const TIME = /\d{4}-\d\d-\d\dT[\d:.]+Z/g;
+
 /**
  * What is said of certificates: a failure once and not at each retry or each connection that meets it, and its end.
  * No key is in it.
@@ -38,7 +41,7 @@ export class CertNews {
   }
 
   #tell(identity: SpiffeId, what: string, fields: Fields): void {
-    const news = `${what}: ${fields["error"]}`;
+    const news = `${what}: ${fields["error"]}`.replace(TIME, "…");
     if (this.#told.get(identity) === news) return this.log.debug?.(what, fields);
     this.#told.set(identity, news);
     this.log.warn?.(what, fields);

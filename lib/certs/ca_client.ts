@@ -52,7 +52,7 @@ export interface CaClientOptions {
 
 /**
  * Asks the CA at `endpoint`. Roots are read for every request: when they have changed, the next request goes over a new
- * channel that trusts the new ones (9.5); when they cannot be used, the channel that works is kept.
+ * channel that trusts the new ones (9.5); when they cannot be used, those that worked before stay in force.
  */
 export function createCaClient(options: CaClientOptions): CaClient & Disposable {
   return new ChannelKeeper(options);
@@ -72,6 +72,8 @@ interface Held {
 
 class ChannelKeeper implements CaClient, Disposable {
   #held: Held | undefined;
+  /** As a channel was made with last: what is written over them may be half of something, or rubbish. */
+  #goodRootsPem: string | undefined;
   /** One request after another looks after the channel, so that a burst opens one. */
   #turn: Promise<unknown> = Promise.resolve();
   /** What was last said of roots that cannot be used: once is enough. */
@@ -133,33 +135,41 @@ class ChannelKeeper implements CaClient, Disposable {
 
   /** The channel that there is, or a new one if there is none or the roots have changed. */
   async #current(): Promise<Held> {
-    const { endpoint, clock, dialer, log } = this.options;
+    const { endpoint, log } = this.options;
     try {
       const rootsPem = await readRoots(endpoint.roots);
       if (this.#held?.rootsPem === rootsPem) return this.#held;
-      const channel = await connectChannel(
-        { ...endpoint, roots: { kind: "inline", pem: rootsPem } },
-        { clock, dialer },
-      );
-      if (this.#held !== undefined) {
+      const before = this.#held;
+      const held = await this.#open(rootsPem);
+      if (before !== undefined) {
         log.info?.("the roots of the certificate authority's server changed", {
           address: endpoint.url,
         });
-        this.#drop(this.#held);
+        this.#drop(before);
       }
       this.#toldRoots = "";
-      return this.#held = { channel, rootsPem, callsCount: 0, wasGood: false, isDropped: false };
+      return held;
     } catch (error) {
-      if (this.#held === undefined) throw error;
+      if (this.#goodRootsPem === undefined) throw error;
       const reason = error instanceof Error ? error.message : String(error);
       if (reason !== this.#toldRoots) {
-        log.warn?.("new roots cannot be used, the channel to the certificate authority is kept", {
+        log.warn?.("new roots of the certificate authority's server cannot be used, the old stay", {
           error: reason,
         });
       }
       this.#toldRoots = reason;
-      return this.#held;
+      return this.#held ?? await this.#open(this.#goodRootsPem);
     }
+  }
+
+  async #open(rootsPem: string): Promise<Held> {
+    const { endpoint, clock, dialer } = this.options;
+    const channel = await connectChannel(
+      { ...endpoint, roots: { kind: "inline", pem: rootsPem } },
+      { clock, dialer },
+    );
+    this.#goodRootsPem = rootsPem;
+    return this.#held = { channel, rootsPem, callsCount: 0, wasGood: false, isDropped: false };
   }
 
   #release(held: Held): void {

@@ -28,6 +28,8 @@ export interface CertManagerOptions {
   readonly onBundle: (bundle: CertBundle) => void;
   /** A wanted bundle cannot be had now; the retry timer goes on. Must not throw. */
   readonly onFailed: (identity: SpiffeId, reason: string) => void;
+  /** Whoever waits for a bundle that nobody here needs any more hears so: no trouble of the authority's. Must not throw. */
+  readonly onForgotten: (identity: SpiffeId, reason: string) => void;
   /** A renewal failed while `bundle` is still valid: nobody waits, it serves on. Must not throw. */
   readonly onRenewalFailed?: (bundle: CertBundle, reason: string) => void;
 }
@@ -94,7 +96,7 @@ export class CertManager implements Disposable {
     if (entry === undefined) return;
     this.#drop(entry);
     if (entry.state.kind === "initializing") {
-      this.#options.onFailed(identity, "the identity is no longer needed");
+      this.#options.onForgotten(identity, "the identity is no longer needed");
     }
   }
 

@@ -76,6 +76,8 @@ class XdsFollower implements XdsWatch {
   #expiry: Timer | undefined;
   #becomeReady: () => void;
   #gotSomething = false;
+  /** Tells that the stream's server says nothing. */
+  #silence: Timer | undefined;
 
   constructor(options: XdsOptions) {
     const { onDemand, node, metrics, clock } = options;
@@ -140,6 +142,7 @@ class XdsFollower implements XdsWatch {
         stop,
         (send) => this.#speaker(send),
       );
+      this.#silence?.cancel();
       this.#send = undefined;
       if (this.#link.isConnected) this.#options.onConnected?.(false);
       const isListTooLong = this.#session.closed(ended.status);
@@ -159,6 +162,7 @@ class XdsFollower implements XdsWatch {
       open: () => {
         const openings = this.#session.open();
         this.#send = send;
+        this.#listenForSilence();
         return openings;
       },
       answered: () => {
@@ -172,6 +176,18 @@ class XdsFollower implements XdsWatch {
         if (reply !== undefined) send(reply);
       },
     };
+  }
+
+  /** A server that takes what we ask and never answers looks, from outside, like one that has nothing to say. */
+  #listenForSilence(): void {
+    const { clock, endpoint } = this.#options;
+    this.#silence = clock.after(SILENCE_TOLD_MS, () => {
+      if (this.#gotSomething) return;
+      this.#log.warn?.("xds server has not answered our subscriptions", {
+        address: endpoint.url,
+        waitedMs: SILENCE_TOLD_MS,
+      });
+    }, { background: true });
   }
 
   /** The answer; undefined if we were stopped before there was one. */
@@ -235,5 +251,7 @@ class XdsFollower implements XdsWatch {
   }
 }
 
+/** istiod answers both subscriptions at once, with nothing in them if need be; 100,000 workloads take it a second or two. */
+const SILENCE_TOLD_MS = 10_000;
 /** A demand is given up at most this part of its time too late. */
 const EXPIRY_CHECKS = 10;

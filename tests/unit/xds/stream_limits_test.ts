@@ -1,5 +1,5 @@
 /** Rules of 3.1, 3.8 and 3.10 about a stream, beside those of stream_test.ts. */
-import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, doesNotMatch, match, ok, strictEqual } from "node:assert/strict";
 import { createConnection, createServer, type Socket } from "node:net";
 import { createLogHub, silentLog } from "#log";
 import { createMesh } from "#mesh";
@@ -203,6 +203,44 @@ test("3.8: more demands at once than may wait to be written all reach istiod", a
   deepStrictEqual(asked, names);
   stream.say("address", { removed: names });
   deepStrictEqual(new Set(await Promise.all(answers)), new Set([true]));
+});
+
+test("3.10: a server that takes our subscriptions and says nothing is told of after ten seconds, once", async () => {
+  using plane = await ControlPlane.start(HOST, [leaf]);
+  let said = "";
+  const hub = createLogHub({
+    write: (bytes) => said += new TextDecoder().decode(bytes),
+    nowMs: () => 0,
+    filter: "info",
+    format: "plain",
+  });
+  const clock = new FakeClock(Date.now());
+  const { watch } = follow(plane.url, clock, { log: hub.scope("ztunnel::xds") });
+  await using _watch = watch;
+  const stream = await plane.stream();
+  await stream.request();
+  await stream.request();
+  await clock.advance(9_999);
+  hub.flush();
+  doesNotMatch(said, /not answered/);
+  await clock.advance(1);
+  hub.flush();
+  match(
+    said,
+    /warn\txds:xds\{id=1\}\txds server has not answered our subscriptions\t.*waitedMs=10000/,
+  );
+  said = "";
+  stream.say("address");
+  await stream.request();
+  stream.end(14, "transport is closing");
+  await until("it comes again", async () => {
+    await clock.advance(100);
+    return plane.streamsCount === 2;
+  });
+  await (await plane.stream()).greet();
+  await clock.advance(15_000);
+  hub.flush();
+  doesNotMatch(said, /not answered/, "of one that answers");
 });
 
 Deno.test("3.8: a demand that nobody answers ends after ten seconds, and is asked for anew by the next one", async () => {
