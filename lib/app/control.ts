@@ -74,8 +74,7 @@ export class Control implements AsyncDisposable {
         news.failed(identity, reason);
         control.onTell({ tell: "cert_failed", identity, reason });
       },
-      onForgotten: (identity, reason) =>
-        control.onTell({ tell: "cert_failed", identity, reason }),
+      onForgotten: (identity, reason) => control.onTell({ tell: "cert_failed", identity, reason }),
       onRenewalFailed: (bundle, reason) => news.renewalFailed(bundle, reason),
     });
     const control = new Control(config, deps, authority, certs, news);

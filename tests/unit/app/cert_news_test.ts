@@ -44,6 +44,7 @@ Deno.test("9.7: a CA in trouble is one line for each reason, however often it is
       failed.push(reason);
       news.failed(identity, reason);
     },
+    onForgotten: () => {},
     onRenewalFailed: (bundle, reason) => news.renewalFailed(bundle, reason),
   });
   const told = () => {
@@ -69,6 +70,24 @@ Deno.test("9.7: a CA in trouble is one line for each reason, however often it is
   trouble = undefined;
   await clock.advance(HOUR_MS);
   deepStrictEqual(told(), ["info identity certificate issued again"]);
+});
+
+Deno.test("9.1: an answer that has expired is the same news at each retry, whenever it expired", () => {
+  const lines: string[] = [];
+  const hub = createLogHub({
+    write: (bytes) => lines.push(new TextDecoder().decode(bytes)),
+    nowMs: () => 0,
+    filter: "info",
+    format: "plain",
+  });
+  const news = new CertNews(hub.scope("ztunnel::identity"));
+  for (const second of [10, 11, 12]) {
+    news.failed(WEB, `the certificate expired at 2026-11-25T06:00:${second}.000Z`);
+  }
+  news.failed(WEB, "the certificate is for somebody else");
+  hub.flush();
+  const told = lines.join("").trim().split("\n");
+  deepStrictEqual(told.length, 2, told.join("\n"));
 });
 
 Deno.test("9.6: what was said of an identity is forgotten with it", () => {

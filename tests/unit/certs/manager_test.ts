@@ -74,6 +74,7 @@ function world(options: { readonly lifetimeMs?: number; readonly jitter?: number
     lifetimeMs: options.lifetimeMs ?? DAY_MS,
     onBundle: (bundle) => told.push(`${nameOf(bundle.identity)}: ${bundle.chainPem}`),
     onFailed: (identity, reason) => told.push(`${nameOf(identity)} failed: ${reason}`),
+    onForgotten: (identity, reason) => told.push(`${nameOf(identity)} forgotten: ${reason}`),
   });
   return { clock, authority, certs, told, [Symbol.dispose]: () => certs[Symbol.dispose]() };
 }
@@ -244,7 +245,7 @@ Deno.test("9.7: CertManager.forget() tells who waits, and throws the result away
   w.authority.hold();
   w.certs.want(cart);
   w.certs.forget(cart);
-  deepStrictEqual(w.told, ["cart failed: the identity is no longer needed"]);
+  deepStrictEqual(w.told, ["cart forgotten: the identity is no longer needed"]);
   w.authority.release();
   await w.clock.advance(DAY_MS);
   strictEqual(w.told.length, 1);
@@ -272,7 +273,7 @@ Deno.test("9.7: CertManager uses a running fetch for an identity that is wanted 
   strictEqual(w.authority.asked.length, 1);
   w.authority.release();
   await w.clock.advance(0);
-  deepStrictEqual(w.told, ["cart failed: the identity is no longer needed", "cart: chain 1"]);
+  deepStrictEqual(w.told, ["cart forgotten: the identity is no longer needed", "cart: chain 1"]);
 });
 
 Deno.test("9.7: CertManager.forget() of an available identity is silent and stops its renewal", async () => {

@@ -205,6 +205,7 @@ Deno.test("9.7 an hour without a CA: the certificate is kept, nobody is told, an
     lifetimeMs: 2 * HOUR_MS,
     onBundle: (bundle) => bundles.push(bundle),
     onFailed: (_identity, reason) => failures.push(reason),
+    onForgotten: () => {},
     onRenewalFailed: () => triesAtMs.push(clock.monotonicMs()),
   });
   const advance = async (ms: number) => {
