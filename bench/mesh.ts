@@ -39,9 +39,9 @@ async function main(options: Options): Promise<void> {
     first: () => showFirst(report, istiod, peers, options),
     threads: () => showThreads(report, istiod, ours, options.runsCount),
     beside: () => showBeside(report, istiod, ours, options),
-    rounds: () => showRounds(report, istiod, ours, options.roundsCount),
+    rounds: () => showRounds(report, istiod, ours, options),
     lookups: () => showLookups(report, options.workloadsCount),
-    hostile: () => showHostile(report, istiod, ours, options.endpointsCount),
+    hostile: () => showHostile(report, istiod, ours, options),
   };
   for (const section of options.sections) {
     console.error(`${section}:`);

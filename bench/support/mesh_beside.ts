@@ -9,12 +9,8 @@ import { type Turns, TurnTrace } from "./mesh_turns.ts";
 const LATER_MS_MAX = 10;
 /** Of a data thread's own processor time. */
 const TURN_MS_MAX = 10;
-/** Before anything is counted: the compiler's work is not what is asked for. */
-const WARM_UP_MS = 5_000;
 /** Without a push, before each one: about as long as a push takes. */
 const QUIET_MS = 3_000;
-/** After a push, before the next quiet time: what it leaves behind to do is not counted as quiet. */
-const REST_MS = 2_000;
 
 /** Of one thread, in one window. */
 type Watched = "data" | "control";
@@ -22,6 +18,8 @@ type Watched = "data" | "control";
 export interface Beside {
   readonly pushesCount: number;
   readonly requestsPerSecond: number;
+  /** After a push, before the next quiet time: what it leaves behind to do is not counted as quiet. */
+  readonly restMs: number;
 }
 
 export async function showBeside(
@@ -37,12 +35,12 @@ export async function showBeside(
   await using traffic = await Traffic.start(options.requestsPerSecond);
   // istiod makes the changed mesh when it is first asked for it.
   for (const name of ["change", "full"]) await push(istiod, name);
-  await sleep(WARM_UP_MS);
+  await sleep(options.restMs);
   const run = new Run(proxy, traffic);
   for (let round = 0; round < options.pushesCount; round++) {
     await run.during("quiet", () => sleep(QUIET_MS));
     await run.during("push", () => push(istiod, round % 2 === 0 ? "change" : "full"));
-    await sleep(REST_MS);
+    await sleep(options.restMs);
   }
   run.trace?.[Symbol.dispose]();
   await run.tell(report, options);

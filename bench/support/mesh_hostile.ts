@@ -4,64 +4,63 @@ import type { Istiod } from "./istiod_process.ts";
 import { MeshProxy, type Peer, PROXY_IP, sleep } from "./mesh_proxy.ts";
 import { mb, ms, type Report, seconds } from "./mesh_report.ts";
 
-/** What the arena may take (lib/mesh/memory.ts), and as much as a quiet process and one push beside it need. */
-const RSS_BYTES_MAX = 1_400e6;
-/** The kubelet's usual patience with a readiness probe. */
-const STALL_MS_MAX = 1_000;
+export const HOSTILE_TARGETS = {
+  /** Of the whole process: about twice what it takes. The mesh alone may take 1 GiB (lib/mesh/memory.ts). */
+  peakBytes: 600e6,
+  /** What the kubelet waits for a readiness probe, if it is told nothing else. */
+  stallMs: 1_000,
+} as const;
+
 /** As mesh_istiod.ts has them. */
 const LAST_ENDPOINT_IP = "127.0.0.4";
 const LAST_SERVICE_IP = "172.31.0.2";
-const REST_MS = 8_000;
 
-export async function showHostile(
-  report: Report,
+export interface Hostile {
+  readonly tookMs: number;
+  readonly cpuSeconds: number;
+  /** What was refused, by name; absent: nothing. */
+  readonly rejected?: string;
+  readonly peakBytes: number;
+  readonly restedBytes: number;
+  /** The longest that the control side took to say that it is ready. */
+  readonly stallMs: number;
+  /** Whether a connection to the service that stood behind all that comes to its endpoint. */
+  readonly isLastReached: boolean;
+}
+
+export interface HostileOptions {
+  readonly endpointsCount: number;
+  readonly restMs: number;
+}
+
+export async function hostilePush(
   istiod: Istiod,
   peer: Peer,
-  endpointsCount: number,
-): Promise<void> {
+  { endpointsCount, restMs }: HostileOptions,
+): Promise<Hostile> {
   istiod.forget();
   await using proxy = await MeshProxy.start(istiod, peer);
   await istiod.acknowledged("full");
   await proxy.ready();
-  await sleep(REST_MS);
   const cpuBefore = proxy.cpuSeconds();
-  const startMs = await istiod.ask(`hostile ${endpointsCount}`, "hostile");
   proxy.watchControl();
+  const startMs = await istiod.ask(`hostile ${endpointsCount}`, "hostile");
   const { atMs, rejected } = await istiod.answered("hostile");
   const stallMs = proxy.longestStallMs();
-  const what = `a service with ${endpointsCount.toLocaleString("en")} endpoints in one push`;
   const cpuSeconds = proxy.cpuSeconds() - cpuBefore;
-  report.show(
-    what,
-    `${seconds(atMs - startMs)}, processor ${cpuSeconds.toFixed(1)} s; ${
-      rejected === undefined ? "all of it taken" : `refused by name: ${rejected}`
-    }`,
-  );
-  const { peak } = proxy.memory;
-  report.judge(
-    "— RSS at its peak",
-    `at most ${mb(RSS_BYTES_MAX)}`,
-    mb(peak),
-    peak <= RSS_BYTES_MAX,
-  );
-  report.judge(
-    "— readiness answered meanwhile within",
-    `${STALL_MS_MAX} ms`,
-    ms(stallMs),
-    stallMs <= STALL_MS_MAX,
-  );
-  await sleep(REST_MS);
-  report.show(`— RSS ${REST_MS / 1_000} s later`, mb(proxy.memory.rss));
-  const isThere = await reachesLast();
-  report.judge(
-    "— the service that stood behind them in the push",
-    "is reached",
-    isThere ? "is reached" : "is not reached",
-    isThere,
-  );
+  const isLastReached = await reachesLast();
+  await sleep(restMs);
+  return {
+    tookMs: atMs - startMs,
+    cpuSeconds,
+    ...(rejected !== undefined && { rejected }),
+    peakBytes: proxy.memory.peak,
+    restedBytes: proxy.memory.rss,
+    stallMs,
+    isLastReached,
+  };
 }
 
-/** Whether a connection to the last service's address comes to its one endpoint. */
 async function reachesLast(): Promise<boolean> {
   using server = Deno.listen({ hostname: LAST_ENDPOINT_IP, port: 8080 });
   try {
@@ -71,4 +70,35 @@ async function reachesLast(): Promise<boolean> {
   } catch {
     return false;
   }
+}
+
+export async function showHostile(
+  report: Report,
+  istiod: Istiod,
+  peer: Peer,
+  options: HostileOptions,
+): Promise<void> {
+  const push = await hostilePush(istiod, peer, options);
+  const { tookMs, cpuSeconds, rejected, peakBytes, stallMs } = push;
+  report.show(
+    `a service with ${options.endpointsCount.toLocaleString("en")} endpoints in one push`,
+    `${seconds(tookMs)}; processor ${cpuSeconds.toFixed(1)} s; ${
+      rejected === undefined ? "all of it taken" : `refused by name: ${rejected}`
+    }`,
+  );
+  const { peakBytes: peakMax, stallMs: stallMax } = HOSTILE_TARGETS;
+  report.judge("— RSS at its peak", `at most ${mb(peakMax)}`, mb(peakBytes), peakBytes <= peakMax);
+  report.show(`— ${options.restMs / 1_000} s later`, mb(push.restedBytes));
+  report.judge(
+    "— readiness answered meanwhile within",
+    `at most ${ms(stallMax)}`,
+    ms(stallMs),
+    stallMs <= stallMax,
+  );
+  report.judge(
+    "— the service that stood behind them in the push",
+    "reached",
+    push.isLastReached ? "reached" : "not reached",
+    push.isLastReached,
+  );
 }

@@ -6,14 +6,15 @@ export type Section = (typeof SECTIONS)[number];
 
 /** By option: its usual value, the least and the most. */
 const NUMBERS = {
-  "workloads": [100_000, 1_000, 400_000],
+  "workloads": [100_000, 100, 400_000],
   "runs": [3, 1, 20],
   "pushes": [10, 1, 100],
-  "rounds": [10, 3, 100],
+  "rounds": [10, 1, 100],
   "rate": [1_000, 1, 20_000],
   "data-threads": [1, 1, 16],
-  "settle": [25, 3, 600],
-  "endpoints": [1_000_000, 1_000, 1_000_000],
+  "settle": [25, 0, 600],
+  "rest": [4, 0, 600],
+  "endpoints": [1_000_000, 1, 1_000_000],
 } as const;
 type NumberName = keyof typeof NUMBERS;
 
@@ -36,6 +37,9 @@ deno run -A bench/mesh.ts [--only LIST] [--workloads N] [--data-threads N] [--wr
   --data-threads N  of the proxy, but for "threads" (default: ${usual("data-threads")})
   --runs N          of "first" and "threads", by turns; medians are told (default: ${usual("runs")})
   --settle N        seconds until memory counts as settled in "first" (default: ${usual("settle")})
+  --rest N          seconds after a push until the next counts, elsewhere (default: ${
+    usual("rest")
+  })
   --pushes N        beside the requests (default: ${usual("pushes")})
   --rate N          requests a second beside the pushes (default: ${usual("rate")})
   --rounds N        of removing and adding everything (default: ${usual("rounds")})
@@ -54,6 +58,7 @@ export interface Options {
   readonly threadsCount: number;
   readonly runsCount: number;
   readonly settleMs: number;
+  readonly restMs: number;
   readonly pushesCount: number;
   readonly requestsPerSecond: number;
   readonly roundsCount: number;
@@ -76,6 +81,7 @@ export function optionsOf(args: readonly string[]): Options | "help" {
     threadsCount: number("data-threads"),
     runsCount: number("runs"),
     settleMs: number("settle") * 1_000,
+    restMs: number("rest") * 1_000,
     pushesCount: number("pushes"),
     requestsPerSecond: number("rate"),
     roundsCount: number("rounds"),

@@ -3,8 +3,8 @@ import type { Istiod } from "./istiod_process.ts";
 import { MeshProxy, type Peer, sleep } from "./mesh_proxy.ts";
 import { mb, ms, type Report, seconds, spread } from "./mesh_report.ts";
 
-/** Until memory is given back: a thread does it in its first quiet second or the one after. */
-const REST_MS = 4_000;
+/** Through fewer any line goes. */
+const COUNTED_MIN = 5;
 /** What was there at the start counts from the second round on: the first one fills what is kept for the next. */
 const FIRST_ROUND_COUNTED = 2;
 /** By which the fitted line may rise each round before it counts, beside its own uncertainty: 0.1 % of what is held. */
@@ -13,7 +13,7 @@ const GROWTH_BYTES_MAX = 100e3;
 interface Push {
   readonly tookMs: number;
   readonly cpuSeconds: number;
-  /** The longest that the readiness endpoint, which the control side serves, took to answer. */
+  /** The longest that the readiness endpoint, which the control side serves, took to answer; 0: it was not asked. */
   readonly stallMs: number;
   readonly rss: number;
 }
@@ -22,31 +22,31 @@ export async function showRounds(
   report: Report,
   istiod: Istiod,
   peer: Peer,
-  roundsCount: number,
+  { roundsCount, restMs }: { readonly roundsCount: number; readonly restMs: number },
 ): Promise<void> {
   istiod.forget();
   await using proxy = await MeshProxy.start(istiod, peer);
   await istiod.acknowledged("full");
   await proxy.ready();
-  await sleep(REST_MS);
+  await sleep(restMs);
   const push = (command: string, name: string) => costOf(istiod, proxy, command, name);
   for (const count of [1, 1_000]) {
     const name = `update-${count}`;
     report.show(`${count} update(s)`, textOf([await push(`update ${count}`, name)]));
   }
-  await sleep(REST_MS);
+  await sleep(restMs);
   report.show("everything again, unchanged", textOf([await push("add", "full")]));
-  await sleep(REST_MS);
+  await sleep(restMs);
   const [removed, added, settled]: [Push[], Push[], number[]] = [[], [], []];
   for (let round = 0; round < roundsCount; round++) {
     removed.push(await push("remove", "removal"));
     added.push(await push("add", "full"));
-    await sleep(REST_MS);
+    await sleep(restMs);
     settled.push(proxy.memory.rss);
   }
   report.show(`all removed, ${roundsCount} times`, textOf(removed));
   report.show(`all added, ${roundsCount} times`, textOf(added));
-  sayGrowth(report, settled);
+  sayGrowth(report, settled, restMs);
   report.show("— at the peak of all that", mb(proxy.memory.peak));
   const startMs = await istiod.ask("cut", "full");
   const tookMs = await istiod.acknowledged("full") - startMs;
@@ -75,20 +75,25 @@ function textOf(pushes: readonly Push[]): string {
   return [
     of(({ tookMs }) => tookMs, ms),
     `processor ${of(({ cpuSeconds }) => cpuSeconds, (value) => `${value.toFixed(2)} s`)}`,
-    `readiness answered within ${of(({ stallMs }) => stallMs, ms)}`,
+    ...(pushes.every(({ stallMs }) => stallMs > 0)
+      ? [`readiness answered within ${of(({ stallMs }) => stallMs, ms)}`]
+      : []),
     `RSS ${of(({ rss }) => rss, mb)}`,
   ].join("; ");
 }
 
-function sayGrowth(report: Report, settled: readonly number[]): void {
+function sayGrowth(report: Report, settled: readonly number[], restMs: number): void {
   report.show(
-    `RSS ${REST_MS / 1_000} s after each round`,
+    `RSS ${restMs / 1_000} s after each round`,
     `${settled.map((bytes) => (bytes / 1e6).toFixed(0)).join(", ")} MB`,
   );
   const counted = settled.slice(FIRST_ROUND_COUNTED - 1);
+  const what =
+    `— growth by a round, fitted over rounds ${FIRST_ROUND_COUNTED} to ${settled.length}`;
+  if (counted.length < COUNTED_MIN) return report.miss(what, "none", "too few rounds to tell");
   const { slope, error } = lineThrough(counted);
   report.judge(
-    `— growth by a round, fitted over rounds ${FIRST_ROUND_COUNTED} to ${settled.length}`,
+    what,
     "none",
     `${(slope / 1e6).toFixed(2)} ± ${(error / 1e6).toFixed(2)} MB`,
     slope - 2 * error <= GROWTH_BYTES_MAX,
@@ -96,7 +101,7 @@ function sayGrowth(report: Report, settled: readonly number[]): void {
 }
 
 /** The least-squares line through values one step apart: how much it rises by a step, and that figure's standard error. */
-function lineThrough(
+export function lineThrough(
   values: readonly number[],
 ): { readonly slope: number; readonly error: number } {
   const count = values.length;
