@@ -14,14 +14,20 @@ class Thread implements Disposable {
   usedMs = 0;
   releasedCount = 0;
   restedCount = 0;
+  /** What it did last. */
+  last = "";
   readonly tidy = new Tidy(this.clock, {
     processorMs: () => this.usedMs,
     release: () => {
       this.releasedCount++;
+      this.last = "release";
       // What tidying itself costs.
       this.usedMs += 2 * TIDY_WORTH_MS_MIN;
     },
-    rest: () => this.restedCount++,
+    rest: () => {
+      this.restedCount++;
+      this.last = "rest";
+    },
   });
 
   /** So many ticks, in each of which it uses so much. */
@@ -44,6 +50,7 @@ Deno.test("memory is given back once after much work, as soon as a thread is qui
   await thread.works(TIDY_BUSY_MS_MIN - 1);
   strictEqual(thread.releasedCount, 1);
   strictEqual(thread.restedCount, 1);
+  strictEqual(thread.last, "release", "resting leaves garbage too");
   await thread.works(TIDY_BUSY_MS_MIN - 1, 100);
   strictEqual(thread.restedCount, 1, "tidying itself, and a little all the time, are no work");
   await thread.works(TIDY_WORTH_MS_MIN);
