@@ -3,7 +3,8 @@
  * 250 MB, their names 10.
  * @module
  */
-import { MeshDump, type MeshView, type Service, type Workload } from "#mesh";
+import { MeshDump, type MeshView, type Service, type ServiceKey, type Workload } from "#mesh";
+import { Entries } from "./json_pieces.ts";
 import { ADMIN_LIMITS } from "./limits.ts";
 
 /** Looks records up as it is walked: what is gone by then is left out. */
@@ -13,7 +14,7 @@ export interface Catalogue {
   /** By uid. */
   readonly workloads: Iterable<Workload>;
   /** Endpoints that wait for their service, as the dump has them. */
-  readonly staged: Readonly<Record<string, unknown>>;
+  readonly staged: Entries;
   /** Services and workloads. */
   readonly recordsCount: number;
 }
@@ -35,16 +36,15 @@ export async function catalogue(
     await pauseIfDue();
   }
   const uids = new SortedNames();
-  const staged = new Map<string, [uid: string, endpoint: unknown][]>();
+  /** Uids by service: a million of them as values would be some 300 MB. */
+  const staged = new Map<string, string[]>();
   for (const workload of mesh.eachWorkload()) {
     uids.add(workload.uid);
-    for (const [key, ports] of workload.services) {
+    for (const key of workload.services.keys()) {
       if (keys.has(key)) continue;
-      const { uid: workloadUid, status } = workload;
-      const endpoint = MeshDump.endpoint({ workloadUid, ports, status });
       const waiting = staged.get(key);
-      if (waiting === undefined) staged.set(key, [[workloadUid, endpoint]]);
-      else waiting.push([workloadUid, endpoint]);
+      if (waiting === undefined) staged.set(key, [workload.uid]);
+      else waiting.push(workload.uid);
     }
     await pauseIfDue();
   }
@@ -55,10 +55,21 @@ export async function catalogue(
       return workload === undefined ? [] : [workload];
     }),
     recordsCount: seen,
-    staged: Object.fromEntries(
-      Array.from(staged, ([key, waiting]) => [key, Object.fromEntries(waiting)]),
+    staged: new Entries(
+      staged.entries().map(([key, waiting]) => [key, stagedOf(mesh, key, waiting)]),
     ),
   };
+}
+
+function stagedOf(mesh: MeshView, key: string, uids: readonly string[]): Entries {
+  return new Entries(
+    uids.values().map((uid) => {
+      const workload = mesh.workload(uid);
+      const ports = workload?.services.get(key as ServiceKey);
+      if (workload === undefined || ports === undefined) return [uid, undefined];
+      return [uid, MeshDump.endpoint({ workloadUid: uid, ports, status: workload.status })];
+    }),
+  );
 }
 
 function* each<T>(names: Iterable<string>, find: (name: string) => Iterable<T>): Generator<T> {

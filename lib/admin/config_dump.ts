@@ -1,8 +1,8 @@
 /** The dump that istioctl and Kiali read (behaviour.md 14.3), written piece by piece. */
 import type { DataReport, FloodRow } from "#link";
-import { terminalSafe } from "#log";
-import { MeshDump, type MeshView } from "#mesh";
+import { type Endpoint, MeshDump, type MeshView, type Service } from "#mesh";
 import { catalogue } from "./catalogue.ts";
+import { Entries, jsonPieces, jsonText } from "./json_pieces.ts";
 import { ADMIN_LIMITS } from "./limits.ts";
 
 export interface DumpSources {
@@ -45,7 +45,7 @@ export async function configDump(
     { name: "connections", value: connections },
     { name: "floodViolations", value: byPeer(floods) },
     list("policies", mesh.policies(), MeshDump.policy),
-    list("services", services, (each) => MeshDump.service(each, mesh.endpointsOf(each))),
+    list("services", services, (each) => serviceDump(each, mesh.eachEndpoint(each))),
     { name: "stagedServices", value: staged },
     { name: "staticConfig", value: staticConfig },
     { name: "tunnels", value: tunnels },
@@ -55,6 +55,35 @@ export async function configDump(
     ...(xds === undefined ? [] : [{ name: "xds", value: xds }]),
   ];
   return inPieces(lines(parts), pause, () => sources.dumped(recordsCount));
+}
+
+/** A service may have a million endpoints: by uid as far as they are in one run. */
+function serviceDump(service: Service, endpoints: Iterable<Endpoint>): unknown {
+  const fields = Object.entries(MeshDump.service(service, []));
+  return new Entries(
+    fields.map(([name, value]) => [name, name === "endpoints" ? endpointsDump(endpoints) : value]),
+  );
+}
+
+function endpointsDump(endpoints: Iterable<Endpoint>): Entries {
+  return new Entries(function* () {
+    for (const run of inRuns(endpoints)) {
+      run.sort((a, b) => a.workloadUid < b.workloadUid ? -1 : 1);
+      for (const each of run) yield [each.workloadUid, MeshDump.endpoint(each)] as const;
+    }
+  }());
+}
+
+/** So many at once are a few milliseconds. */
+function* inRuns<T>(items: Iterable<T>): Generator<T[]> {
+  let run: T[] = [];
+  for (const item of items) {
+    run.push(item);
+    if (run.length < ADMIN_LIMITS.recordsPerTurn) continue;
+    yield run;
+    run = [];
+  }
+  if (run.length > 0) yield run;
 }
 
 /** A peer may have met several data threads; each of them has bounded its own rows. */
@@ -95,22 +124,20 @@ function* lines(parts: readonly Part[]): Generator<string> {
   for (const [index, part] of parts.entries()) {
     yield `${index === 0 ? "" : ","}\n  ${JSON.stringify(part.name)}: `;
     if (!("list" in part)) {
-      yield indented(part.value, "  ");
+      yield* jsonPieces(part.value, "  ");
       continue;
     }
     let count = 0;
     for (const item of part.list) {
-      yield `${count++ === 0 ? "[" : ","}\n    ${indented(part.dump(item), "    ")}`;
+      const value = part.dump(item);
+      yield `${count++ === 0 ? "[" : ","}\n    `;
+      // What has a bound is written faster at once.
+      if (value instanceof Entries) yield* jsonPieces(value, "    ");
+      else yield jsonText(value, "    ");
     }
     yield count === 0 ? "[]" : "\n  ]";
   }
   yield "\n}\n";
-}
-
-/** A string's own line ends are escaped in JSON, so every real one is layout. */
-function indented(value: unknown, indent: string): string {
-  const json = terminalSafe(JSON.stringify(value, null, 2) ?? "null");
-  return json.replaceAll("\n", `\n${indent}`);
 }
 
 async function* inPieces(
@@ -119,13 +146,16 @@ async function* inPieces(
   onEnd: () => void,
 ): AsyncGenerator<string> {
   let piece = "";
+  let textsCount = 0;
   try {
     for (const text of texts) {
       piece += text;
-      if (piece.length < ADMIN_LIMITS.pieceChars) continue;
-      yield piece;
-      piece = "";
-      await pause();
+      const isLong = piece.length >= ADMIN_LIMITS.pieceChars;
+      if (isLong) {
+        yield piece;
+        piece = "";
+      }
+      if (++textsCount % ADMIN_LIMITS.textsPerTurn === 0 || isLong) await pause();
     }
     yield piece;
   } finally {

@@ -27,6 +27,8 @@ export const ADMIN_LIMITS = {
   compressBytesMin: 32,
   /** Text of a dump that is made before the event loop turns; a few milliseconds. */
   pieceChars: 128 * 1024,
+  /** Of a dump, before the event loop turns: before each of them a record may have been looked up, 5 us each. */
+  textsPerTurn: 1_000,
   /** Records that a dump looks at before the event loop turns; 5 us each. */
   recordsPerTurn: 500,
 } as const;

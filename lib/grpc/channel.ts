@@ -1,6 +1,6 @@
 import type { ClientConnection, Headers } from "#http2";
 import { type ServerTrust, usableRoots } from "#tls";
-import { Ip } from "#values";
+import { describeFailure, Ip, Refusal } from "#values";
 import { Call, type GrpcMessage, type GrpcStream } from "./call.ts";
 import { connectTo, type Network, type Target } from "./connect.ts";
 import { type Endpoint, hostPortOf, readMetadata, readRoots } from "./endpoint.ts";
@@ -97,8 +97,11 @@ class Channel implements GrpcChannel {
 
   #call(path: string): Call {
     return new Call(async (stop) => {
-      const metadata = await readMetadata(this.endpoint).catch((error: Error) => {
-        throw new GrpcError(Code.unauthenticated, error.message);
+      const metadata = await readMetadata(this.endpoint).catch((error: unknown) => {
+        // Without the words for connections of users, who have nothing to do with it.
+        const failure = Refusal.failureOf(error);
+        const why = "cause" in failure ? `${failure.cause}` : describeFailure(failure);
+        throw new GrpcError(Code.unauthenticated, why);
       });
       const connection = await (this.#connecting ??= this.#connect());
       const head = { method: "POST", scheme: "https", authority: this.#authority, path };

@@ -189,6 +189,18 @@ export class ArenaView implements MeshView {
     }
   }
 
+  *eachEndpoint(service: Service): Generator<Endpoint> {
+    const key = serviceKeyOf(service);
+    for (const id of this.#read(() => this.#ids(PART.endpoints, hashOf(key)))) {
+      const endpoint = this.#read(() => {
+        const workload = this.records.workload(id, false);
+        return workload && endpointOf(workload, key);
+      });
+      if (endpoint === undefined) continue;
+      if (endpoint.status === "Healthy" || takesAll(service)) yield endpoint;
+    }
+  }
+
   stagedEndpoints(): ReadonlyMap<ServiceKey, ReadonlyMap<string, Endpoint>> {
     return this.#read(() => {
       const staged = new Map<ServiceKey, Map<string, Endpoint>>();

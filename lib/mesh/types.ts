@@ -208,6 +208,8 @@ export interface MeshView {
    */
   eachWorkload(): Iterable<Workload>;
   eachService(): Iterable<Service>;
+  /** Those of `endpointsOf`. */
+  eachEndpoint(service: Service): Iterable<Endpoint>;
   /** Endpoints that wait for their service: `namespace/hostname` to uid to endpoint. */
   stagedEndpoints(): ReadonlyMap<ServiceKey, ReadonlyMap<string, Endpoint>>;
 }

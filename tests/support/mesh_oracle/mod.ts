@@ -73,6 +73,7 @@ function viewOf(tables: () => Tables, epoch: () => number): MeshView {
     policies: () => tables().policies(),
     eachWorkload: () => tables().eachWorkload(),
     eachService: () => tables().eachService(),
+    eachEndpoint: (service) => tables().eachEndpoint(service),
     stagedEndpoints: () => tables().stagedEndpoints(),
   };
 }

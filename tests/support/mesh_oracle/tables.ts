@@ -128,6 +128,10 @@ export class Tables implements Omit<MeshView, "epoch"> {
     return this.#services.get(key);
   }
 
+  eachEndpoint(service: Service): Iterable<Endpoint> {
+    return this.endpointsOf(service);
+  }
+
   endpointsOf(service: Service): readonly Endpoint[] {
     return this.#endpoints.of(service);
   }

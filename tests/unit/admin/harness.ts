@@ -65,6 +65,7 @@ export const EMPTY_MESH: MeshView = {
   servicesNamed: () => [],
   service: () => undefined,
   endpointsOf: () => [],
+  eachEndpoint: () => [],
   candidatesOf: () => [],
   named: () => undefined,
   localWorkload: () => undefined,

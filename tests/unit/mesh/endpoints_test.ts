@@ -18,7 +18,11 @@ const pod = (uid: string, status: Health = "Healthy", target = 8080): Workload =
 
 function uids({ view }: Mesh): string[] {
   const found = view.service(KEY);
-  return found === undefined ? [] : [...view.endpointsOf(found)].map((each) => each.workloadUid);
+  if (found === undefined) return [];
+  const uids = Array.from(view.endpointsOf(found), (each) => each.workloadUid);
+  // One by one they are the same.
+  deepStrictEqual(Array.from(view.eachEndpoint(found), (each) => each.workloadUid), uids);
+  return uids;
 }
 const staged = ({ view }: Mesh): string[] => [...view.stagedEndpoints().get(KEY)?.keys() ?? []];
 

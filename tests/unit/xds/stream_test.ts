@@ -148,7 +148,10 @@ test("3.1: token, cluster and headers travel with each stream, and a changed tok
     await second.greet();
     await Deno.writeTextFile(path, "");
     second.call.end();
-    await until("the empty token is told", () => /token in .* is empty/.test(errorOf(watch)));
+    await until(
+      "the empty token is told",
+      () => /UNAUTHENTICATED: cannot use the token in .* is empty/.test(errorOf(watch)),
+    );
     await Deno.writeTextFile(path, "sec\nret");
     await until("a line end is told", () => /token in .* no header may have$/.test(errorOf(watch)));
     ok(!/sec|ret/.test(errorOf(watch).replace(path, "")), errorOf(watch));
