@@ -226,7 +226,9 @@ test("9.8: a revoked peer loses its live tunnel, and gets no new one, when the f
   await connection.write(new TextEncoder().encode("x"));
   ok(await connection.read(new Uint8Array(8)));
 
-  await Deno.writeTextFile(crl, mintCrl(root, [7_000]));
+  // One serial among so many others as a large mesh's CA has revoked.
+  const others = Array.from({ length: 100_000 }, (_, index) => 1_000_000 + index);
+  await Deno.writeTextFile(crl, mintCrl(root, [...others, 7_000]));
   const rejections = () => server.sum("istio_crl_policy_rejections_total", "destination");
   await until("the tunnel is cut", async () => await rejections() === 1, () => server.output);
   await readToEnd(connection).catch(() => {});
