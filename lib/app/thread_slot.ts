@@ -51,6 +51,12 @@ interface Life {
   readonly watch: ThreadWatch | undefined;
 }
 
+/** Who waits for what a thread knows of its peers, and what came of it so far. */
+interface Listing {
+  readonly answer: PromiseWithResolvers<readonly InstanceReport[]>;
+  readonly parts: (readonly InstanceReport[])[];
+}
+
 /** The place of one data thread: whoever lives in it, now and after a death. */
 export class ThreadSlot {
   #life: Life | undefined;
@@ -58,7 +64,7 @@ export class ThreadSlot {
   /** Who waits until this thread, or the one after it, has opened an instance. */
   readonly #opening = new Map<number, PromiseWithResolvers<void>>();
   readonly #closing = new Map<number, PromiseWithResolvers<void>>();
-  readonly #listing = new Map<number, PromiseWithResolvers<readonly InstanceReport[]>>();
+  readonly #listing = new Map<number, Listing>();
   #lastListing = 0;
   #draining: PromiseWithResolvers<void> | undefined;
   #isStopped = false;
@@ -125,7 +131,7 @@ export class ThreadSlot {
     if (this.#life === undefined) return [];
     const id = ++this.#lastListing;
     const answer = Promise.withResolvers<readonly InstanceReport[]>();
-    this.#listing.set(id, answer);
+    this.#listing.set(id, { answer, parts: [] });
     this.tell({ tell: "list_connections", id });
     const giveUp = this.deps.clock.after(
       THREAD_LIMITS.reportTimeoutMs,
@@ -226,7 +232,7 @@ export class ThreadSlot {
       case "here":
         return life.watch?.answered();
       case "connections":
-        return this.#listing.get(word.id)?.resolve(word.instances);
+        return this.#listed(word.id, word.instances, word.isLast);
       case "log":
         this.deps.hub.relay(word.text, word.linesCount);
         return this.tell({ tell: "log_taken", linesCount: word.linesCount });
@@ -238,6 +244,12 @@ export class ThreadSlot {
       case "dying":
         return this.#end(life, word.reason);
     }
+  }
+
+  #listed(id: number, instances: readonly InstanceReport[], isLast: boolean): void {
+    const listing = this.#listing.get(id);
+    listing?.parts.push(instances);
+    if (isLast) listing?.answer.resolve(listing.parts.flat());
   }
 
   /** Who asked for it hears why; what a predecessor had open is tried again. */
@@ -268,7 +280,7 @@ export class ThreadSlot {
     life.thread.kill();
     life.cells.detach();
     this.#settleClosing();
-    for (const answer of this.#listing.values()) answer.resolve([]);
+    for (const { answer } of this.#listing.values()) answer.resolve([]);
     this.#draining?.resolve();
     void this.#bury(life);
     log.error?.("bug: a data thread has died", { thread: this.index, error: reason });

@@ -79,7 +79,9 @@ export type ToControl =
   | {
     readonly tell: "connections";
     readonly id: number;
+    /** What one instance has may come in parts. */
     readonly instances: readonly InstanceReport[];
+    readonly isLast: boolean;
   }
   /** Finished lines. */
   | { readonly tell: "log"; readonly text: string; readonly linesCount: number }

@@ -10,6 +10,7 @@ import { Bundles } from "./bundles.ts";
 import { Floods } from "./floods.ts";
 import { Handshakes } from "./handshakes.ts";
 import { type InstanceOptions, ProxyInstance } from "./instance.ts";
+import { partsOf } from "./report_parts.ts";
 
 /** What an instance stands on; disposed when the instance is gone. */
 export interface Ground extends Disposable {
@@ -94,7 +95,8 @@ export class DataThread {
         void this.#drain(word.deadlineMs);
         return;
       case "list_connections":
-        return port.post({ tell: "connections", id: word.id, instances: this.#reports() });
+        void this.#report(word.id);
+        return;
       case "are_you_there":
         return port.post({ tell: "here" });
       case "control_plane":
@@ -172,6 +174,20 @@ export class DataThread {
     );
     this.deps.log.flush();
     this.deps.port.post({ tell: "drained" });
+  }
+
+  /** Connections of users have their turn between two parts. */
+  async #report(id: number): Promise<void> {
+    const { port, clock } = this.deps;
+    let last: readonly InstanceReport[] = [];
+    for (const part of partsOf(this.#reports())) {
+      if (last.length > 0) {
+        port.post({ tell: "connections", id, instances: last, isLast: false });
+        await clock.sleep(0);
+      }
+      last = part;
+    }
+    port.post({ tell: "connections", id, instances: last, isLast: true });
   }
 
   #reports(): InstanceReport[] {

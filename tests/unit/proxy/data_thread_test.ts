@@ -130,6 +130,7 @@ Deno.test("plaintext from outside is judged by policy, spoofs its source, and en
       tunnels: [],
       floods: [],
     }],
+    isLast: true,
   });
   world.mesh.writer.upsertPolicy(deny);
   world.commit();
