@@ -200,8 +200,13 @@ export class Control implements AsyncDisposable {
   async #followCrl(log: Log): Promise<void> {
     const { crlPath: path } = this.config;
     if (path === undefined) return;
-    const onLists = (lists: Uint8Array) => this.onTell({ tell: "revocations", lists });
-    this.#crl = await followCrlFile({ path, clock: this.deps.clock, log, onLists });
+    this.#crl = await followCrlFile({
+      path,
+      clock: this.deps.clock,
+      turn: OwnProcess.othersTurn,
+      log,
+      onLists: (lists) => this.onTell({ tell: "revocations", lists }),
+    });
   }
 
   async #loadLocal(): Promise<void> {

@@ -3,30 +3,29 @@
  * @module
  */
 import type { Log } from "#log";
-import type { Clock } from "#system";
-import { Revocations } from "#tls";
+import type { Pace } from "#system";
+import { type PackedList, Revocations } from "#tls";
 
 export const CRL_LIMITS = {
   /** kubelet changes a directory in several steps; one look after them is enough. */
   debounceMs: 2_000,
   /** Where the directory cannot be watched, or is not there yet, and for events that were lost. */
   pollMs: 30_000,
-  /** As Revocations takes at most. */
+  /** As Revocations.pack takes at most. */
   fileBytesMax: 64 << 20,
 } as const;
 
-export interface CrlFileOptions {
+export interface CrlFileOptions extends Pace {
   readonly path: string;
-  readonly clock: Clock;
   readonly log: Log;
-  /** New lists, already known to be readable. They may be kept. Must not throw. */
-  readonly onLists: (bytes: Uint8Array) => void;
+  /** New lists. They may be kept. Must not throw. */
+  readonly onLists: (lists: readonly PackedList[]) => void;
 }
 
 /** Follows its file until it is disposed. */
 export interface CrlFile extends AsyncDisposable {
   /** The lists in force; undefined while there are none. */
-  readonly lists: Uint8Array | undefined;
+  readonly lists: readonly PackedList[] | undefined;
 }
 
 /**
@@ -40,13 +39,14 @@ export async function followCrlFile(options: CrlFileOptions): Promise<CrlFile> {
 }
 
 class CrlFollower implements CrlFile {
-  lists: Uint8Array | undefined;
+  lists: readonly PackedList[] | undefined;
   readonly #stop = new AbortController();
   #watcher: Deno.FsWatcher | undefined;
   #watching: Promise<void> = Promise.resolve();
   #polling: Promise<void> = Promise.resolve();
-  /** One look at a time. */
+  /** One look at a time: what was read first must not come last. */
   #looking: Promise<void> = Promise.resolve();
+  #lookingSoon: Promise<void> = Promise.resolve();
   #isLookDue = false;
   #signature = "";
   #told = "";
@@ -62,7 +62,8 @@ class CrlFollower implements CrlFile {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
     this.#watcher?.close();
-    await Promise.all([this.#watching, this.#polling, this.#looking]);
+    await Promise.all([this.#watching, this.#polling, this.#lookingSoon]);
+    await this.#looking;
   }
 
   /** The directory, not the file: a swap of symbolic links shows only there. */
@@ -98,13 +99,17 @@ class CrlFollower implements CrlFile {
     if (this.#isLookDue) return;
     this.#isLookDue = true;
     const { clock } = this.options;
-    this.#looking = clock.sleep(CRL_LIMITS.debounceMs, this.#stop.signal).then(() => {
+    this.#lookingSoon = clock.sleep(CRL_LIMITS.debounceMs, this.#stop.signal).then(() => {
       this.#isLookDue = false;
       return this.#look();
     });
   }
 
-  async #look(): Promise<void> {
+  #look(): Promise<void> {
+    return this.#looking = this.#looking.then(() => this.#lookNow());
+  }
+
+  async #lookNow(): Promise<void> {
     if (this.#stop.signal.aborted) return;
     const { path, log, onLists } = this.options;
     try {
@@ -115,11 +120,11 @@ class CrlFollower implements CrlFile {
       if (size > CRL_LIMITS.fileBytesMax) throw new Error(`${size} bytes are too much`);
       const bytes = await Deno.readFile(path);
       this.#signature = signature;
-      const lists = Revocations.count(bytes);
-      this.lists = bytes;
+      const lists = await Revocations.pack(bytes, this.options);
+      this.lists = lists;
       this.#told = "";
-      log.info?.("revocation lists loaded", { path, lists });
-      onLists(bytes);
+      log.info?.("revocation lists loaded", { path, lists: lists.length });
+      onLists(lists);
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) this.#signature = "";
       this.#warn(error instanceof Error ? error.message : String(error));

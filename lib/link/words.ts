@@ -1,6 +1,6 @@
 import type { WorkloadInfo } from "#mesh";
 import type { NewSeries } from "#metrics";
-import type { CertBundle } from "#tls";
+import type { CertBundle, PackedList } from "#tls";
 import type { SpiffeId } from "#values";
 
 /** The listeners of an instance. */
@@ -38,8 +38,8 @@ export type ToData =
   | { readonly tell: "cert_gone"; readonly identity: SpiffeId }
   /** What the control plane knows of `name` is in the mesh; false if it did not say in time. */
   | { readonly tell: "address_answered"; readonly name: string; readonly isAnswered: boolean }
-  /** Certificate revocation lists, as in their file; they replace earlier ones. */
-  | { readonly tell: "revocations"; readonly lists: Uint8Array }
+  /** Certificate revocation lists, in memory that all threads share; they replace earlier ones. */
+  | { readonly tell: "revocations"; readonly lists: readonly PackedList[] }
   /** Data may accept: the mesh is known. */
   | { readonly tell: "start" }
   /** Answered by `closed`. A deadline of 0 cuts what is left at once. */

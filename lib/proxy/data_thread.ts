@@ -4,7 +4,7 @@ import type { MeshView } from "#mesh";
 import type { Metrics } from "#metrics";
 import { type Kernel, ListenError } from "#stream";
 import type { Clock, Rng } from "#system";
-import type { Revocations, Tls } from "#tls";
+import type { PackedList, Revocations, Tls } from "#tls";
 import { Addresses } from "./addresses.ts";
 import { Bundles } from "./bundles.ts";
 import { Floods } from "./floods.ts";
@@ -113,7 +113,7 @@ export class DataThread {
     }
   }
 
-  async #revoke(lists: Uint8Array): Promise<void> {
+  async #revoke(lists: readonly PackedList[]): Promise<void> {
     const { revocations, scope } = this.deps;
     const revokedCount = await revocations.load(lists);
     if (revokedCount === 0) return;

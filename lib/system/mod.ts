@@ -9,3 +9,4 @@ export { atEndOfTurn, type Clock, realClock, type Timer } from "./clock.ts";
 export { realRng, type Rng, seededRng } from "./rng.ts";
 export { Stop, type StopSignal } from "./stop.ts";
 export { Backoff, type BackoffOptions } from "./backoff.ts";
+export { type Pace, SLICE_MS, Slices } from "./slices.ts";

@@ -21,4 +21,5 @@ export { CertificateError, type CertificateErrorCode } from "./error.ts";
 export { type Certificate, parseCertificate } from "./certificate.ts";
 export { derFromPem, type TrustRoots, trustRoots } from "./roots.ts";
 export { usableRoots } from "./materials.ts";
+export type { PackedList } from "./packed_crl.ts";
 export { Revocations, type RevocationsOptions } from "./revocations.ts";

@@ -5,6 +5,7 @@
 import type { Clock } from "#system";
 import { RevocationLists } from "./crl.ts";
 import { CertificateError } from "./error.ts";
+import { type PackedList, packLists } from "./packed_crl.ts";
 import type { RevocationCheck } from "./types.ts";
 
 /** Between two slices of a look at all chains the thread serves its connections; one chain takes some 50 us. */
@@ -31,17 +32,15 @@ export interface RevocationsOptions {
 
 /** Judges handshakes by the newest lists, and live connections again whenever new lists come. */
 export class Revocations implements RevocationCheck {
-  #lists = RevocationLists.parse(new Uint8Array());
+  #lists = new RevocationLists([]);
   /** By leaf, so that a peer with a thousand connections is looked at once. */
   readonly #chains = new Map<string, Chain>();
   #loading: Promise<number> = Promise.resolve(0);
 
-  constructor(private readonly options: RevocationsOptions) {}
+  /** Lists from their file, for any number of threads to `load`; a slice at a time. */
+  static readonly pack = packLists;
 
-  /** How many lists `bytes` hold. Throws a CertificateError for what is no list. */
-  static count(bytes: Uint8Array): number {
-    return RevocationLists.parse(bytes).count;
-  }
+  constructor(private readonly options: RevocationsOptions) {}
 
   check(path: readonly Uint8Array[]): void {
     this.#lists.check(path);
@@ -69,11 +68,11 @@ export class Revocations implements RevocationCheck {
   }
 
   /**
-   * From now on handshakes are judged by the lists in `bytes`; live connections are judged again, as of now, whatever has
-   * expired meanwhile. Resolves to how many were ended. Throws a CertificateError for what is no list: nothing changes then.
+   * From now on handshakes are judged by these lists; live connections are judged again, as of now, whatever has expired
+   * meanwhile. Resolves to how many were ended.
    */
-  load(bytes: Uint8Array): Promise<number> {
-    this.#lists = RevocationLists.parse(bytes);
+  load(lists: readonly PackedList[]): Promise<number> {
+    this.#lists = new RevocationLists(lists);
     return this.#loading = this.#loading.then(() => this.#recheck());
   }
 

@@ -1,6 +1,6 @@
 import type { Commit, MeshWriter } from "#mesh";
 import type { Push } from "./session.ts";
-import { type Pace, SLICE_MS, Slices } from "./slices.ts";
+import { type Pace, SLICE_MS, Slices } from "#system";
 import type { ResponseReader, WireResource } from "./wire_response.ts";
 
 export interface ApplyOptions extends Pace {

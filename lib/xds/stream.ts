@@ -10,7 +10,7 @@ import {
 } from "#grpc";
 import { bytesOf, type Opening } from "./opening.ts";
 import type { StreamEnd } from "./retry.ts";
-import { type Pace, Slices } from "./slices.ts";
+import { type Pace, Slices } from "#system";
 
 /** behaviour.md 3.1. */
 const PATH = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";

@@ -295,17 +295,22 @@ function signatureOf(tbs: Uint8Array, signer: KeyObject, hash: string): Uint8Arr
 /** Certificates count in whole seconds. */
 const seconds = (atMs: number): number => Math.floor(atMs / 1000) * 1000;
 
-/** A revocation list of `issuer`, as PEM; `signer` may be somebody else. */
+/** A revocation list of `issuer`, as PEM; `signer` may be somebody else, and `entriesDer` is added as it is. */
 export function mintCrl(
   issuer: Minted,
   serials: readonly number[],
-  options: { readonly signer?: Minted; readonly nextUpdateMs?: number } = {},
+  options: {
+    readonly signer?: Minted;
+    readonly nextUpdateMs?: number;
+    readonly entriesDer?: Buffer;
+  } = {},
 ): string {
   const signer = (options.signer ?? issuer).keys.privateKey;
   const algorithm = algorithmOf(signer, "sha256");
   const entries = serials.map((serial) =>
     der.sequence(der.integer(serial), der.time(seconds(Date.now() - DAY_MS)))
   );
+  if (options.entriesDer !== undefined) entries.push(options.entriesDer);
   const tbs = der.sequence(
     der.integer(1),
     algorithm,

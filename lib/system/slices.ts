@@ -1,6 +1,6 @@
-import type { Clock } from "#system";
+import type { Clock } from "./clock.ts";
 
-/** Between two slices readiness, admin and the CNI get their turn. */
+/** Between two slices connections, readiness, admin and the CNI get their turn. */
 export const SLICE_MS = 4;
 
 export interface Pace {
