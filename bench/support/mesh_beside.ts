@@ -4,6 +4,7 @@ import { MeshProxy, type Peer, sleep } from "./mesh_proxy.ts";
 import { ms, type Report, spread } from "./mesh_report.ts";
 import { dueIn, type Pace, paceOf, Traffic, type Window } from "./mesh_traffic.ts";
 import { type Turns, TurnTrace } from "./mesh_turns.ts";
+import { median } from "./table.ts";
 
 /** p99.9 beside a push, less p99.9 of the same process without one. */
 const LATER_MS_MAX = 10;
@@ -96,12 +97,16 @@ class Run {
     const [quiet, pushed] = [pace(this.#windows.quiet), pace(this.#windows.push)];
     report.show(`${requestsPerSecond} requests/s without a push`, textOf(quiet));
     report.show("— beside a full push, everything changed", textOf(pushed));
-    const later = pushed.p999 - quiet.p999;
+    const rounds = this.#windows.push.map((push, round) =>
+      pace([push]).p999 - pace([this.#windows.quiet[round]!]).p999
+    );
+    const [later, laterMedian] = [pushed.p999 - quiet.p999, median(rounds)];
+    // Another program that runs in quiet times hides what a push does in the one, and hardly in the other.
     report.judge(
-      "— p99.9, later by",
+      "— p99.9, later by: over all requests; of each push less the quiet time before it",
       `at most ${LATER_MS_MAX} ms`,
-      ms(later),
-      later <= LATER_MS_MAX,
+      `${ms(later)}; ${spread(rounds, ms)}`,
+      Math.max(later, laterMedian) <= LATER_MS_MAX,
     );
     const p999s = (kind: Kind) => spread(this.#windows[kind].map((one) => pace([one]).p999), ms);
     report.show(
