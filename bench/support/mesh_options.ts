@@ -46,7 +46,7 @@ deno run -A bench/mesh.ts [--only LIST] [--workloads N] [--data-threads N] [--wr
   --endpoints N     of the hostile service (default: ${usual("endpoints")})
   --sources         starts the sources, not the bundle that is shipped
   --env NAME=VALUE  for our proxy; may be given again
-  --write           puts the table into bench/mesh.md
+  --write           puts the table into bench/mesh.md; not with --only
   --help            this text
 
 Environment: ZTUNNEL_BIN (a Rust ztunnel; without it "first" is of ours alone).
@@ -74,6 +74,9 @@ export class UsageError extends Error {}
 export function optionsOf(args: readonly string[]): Options | "help" {
   const values = parse(args);
   if (values.help) return "help";
+  if (values.write && values.only !== undefined) {
+    throw new UsageError("--write keeps the whole table, and --only would leave most of it out");
+  }
   const number = (name: NumberName) => numberOf(name, values[name]);
   return {
     sections: sectionsOf(values.only),

@@ -54,7 +54,15 @@ Deno.test("optionsOf() names what it cannot take", () => {
   deepStrictEqual(options.env, { A: "b=c" });
   strictEqual(options.threadsCount, 2);
   strictEqual(optionsOf(["--help"]), "help");
-  for (const args of [["--rate", "1e9"], ["--rate", "1.5"], ["--runs", "0"], ["more"]]) {
+  for (
+    const args of [
+      ["--rate", "1e9"],
+      ["--rate", "1.5"],
+      ["--runs", "0"],
+      ["--write", "--only", "first"],
+      ["more"],
+    ]
+  ) {
     throws(() => optionsOf(args), UsageError, args.join(" "));
   }
 });
