@@ -1,7 +1,8 @@
 import type { Commit, MeshWriter } from "#mesh";
 import type { Push } from "./session.ts";
 import { type Pace, SLICE_MS, Slices } from "#system";
-import type { ResponseReader, WireResource } from "./wire_response.ts";
+import type { WireResource } from "./wire_resource.ts";
+import type { ResponseReader } from "./wire_response.ts";
 
 export interface ApplyOptions extends Pace {
   readonly writer: MeshWriter;

@@ -8,7 +8,8 @@ import { Demands } from "./demands.ts";
 import type { Opening } from "./opening.ts";
 import { type Moment, TypeRecord, type TypeStatus } from "./status.ts";
 import { VersionBook } from "./version_book.ts";
-import type { WireResource, WireResponse } from "./wire_response.ts";
+import type { WireResource } from "./wire_resource.ts";
+import type { WireResponse } from "./wire_response.ts";
 
 export type ResourceType = "address" | "authorization";
 
@@ -197,6 +198,8 @@ export class Push {
   readonly #accepted: (readonly [string, string])[] = [];
   /** What it does not name is gone. */
   readonly #isSnapshot: boolean;
+  /** It names something that cannot be read: of what it does not name nothing is known then. */
+  #isNameLost = false;
   #resourcesCount = 0;
   #bytesCount = 0;
 
@@ -222,6 +225,7 @@ export class Push {
     if (this.#subscription === undefined) return undefined;
     if (this.#isSnapshot) this.#subscription.versions.see(name);
     if (malformed === undefined && payload !== undefined) return { name, bytes: payload };
+    if (name === "") this.#isNameLost = true;
     this.#unreadable.add(
       `${name}: ${malformed === undefined ? "no payload" : `decode: ${malformed}`}`,
     );
@@ -253,7 +257,8 @@ export class Push {
     subscription.isSnapshotDue = false;
     for (const name of removed) this.#answer(name);
     this.committed();
-    for (const name of concat(removed, this.#isSnapshot ? subscription.versions.unseen() : [])) {
+    const hasAll = this.#isSnapshot && !this.#isNameLost;
+    for (const name of concat(removed, hasAll ? subscription.versions.unseen() : [])) {
       subscription.versions.delete(name);
       yield name;
     }

@@ -2,19 +2,8 @@
  * A response of istiod, walked while it arrives. The first one has the whole mesh (28 MB for 100,000 workloads), so it is
  * never in memory as a whole, and no message objects are made of it: a resource at a time is enough.
  */
-import { bytesTag, Cursor, isBytesTag } from "#mesh";
-
-/** One resource. Its payload is a view of what arrived, good until the reader's next `release`. */
-export interface WireResource {
-  readonly name: string;
-  readonly version: string;
-  /** Other names that it may have been asked for by. */
-  readonly aliases: readonly string[];
-  /** The resource's own message; undefined if there is none. */
-  readonly payload: Uint8Array | undefined;
-  /** Why it cannot be read; then the fields above are those that could. */
-  readonly malformed: string | undefined;
-}
+import { Cursor, isBytesTag } from "#mesh";
+import { RESOURCE, resourceOf, type WireResource } from "./wire_resource.ts";
 
 /** What a response says beside its resources. */
 export interface WireResponse {
@@ -53,10 +42,8 @@ const PIECE_BYTES = 64 << 10;
 /** A tag and a length: two varints. */
 const HEADER_BYTES_MAX = 20;
 
-/** Fields of DeltaDiscoveryResponse, Resource and Any (behaviour.md, appendix A). */
+/** Fields of DeltaDiscoveryResponse (behaviour.md, appendix A). */
 const RESPONSE = { resources: 2, typeUrl: 4, nonce: 5, removed: 6 } as const;
-const RESOURCE = { version: 1, resource: 2, name: 3, aliases: 4 } as const;
-const ANY = { typeUrl: 1, value: 2 } as const;
 
 /** A field that has begun: its number, and the length of its value where that is bytes. */
 interface Header {
@@ -98,8 +85,11 @@ export class ResponseReader implements WireResponse {
   #believed = "";
   #nonce = "";
   readonly #removed: string[] = [];
-  /** Where the first staged resource begins. */
+  /** Refused for their size before it was known of what type they are. */
+  readonly #early: WireResource[] = [];
+  /** Where the first staged resource begins, and how many names of what is gone stand in front of it. */
   #staged: number | undefined;
+  #removedBeforeStaged = 0;
   /** How many bytes must be there before there is anything to do. */
   #wanted = 1;
 
@@ -147,7 +137,9 @@ export class ResponseReader implements WireResponse {
         if (this.#at < this.#end || this.#skip > 0 || this.#oversize !== undefined) {
           throw cutShort();
         }
-        return false;
+        if (this.#early.length === 0) return false;
+        this.#knowNoType();
+        return true;
       }
       this.#append(piece);
     } while (this.#end - this.#at < this.#wanted && this.#skip === 0);
@@ -200,7 +192,8 @@ export class ResponseReader implements WireResponse {
       this.#skip -= skipped;
       this.#at += skipped;
       if (this.#skip > 0) return undefined;
-      if (this.#oversize?.left === 0) return this.#oversized(this.#oversize);
+      if (this.#oversize?.left === 0) this.#early.push(this.#oversized(this.#oversize));
+      if (this.typeUrl !== "" && this.#early.length > 0) return this.#early.shift();
       const header = this.#header();
       if (header === undefined) return undefined;
       const resource = this.#oversize === undefined
@@ -264,7 +257,10 @@ export class ResponseReader implements WireResponse {
     if (isTelling) this.#believed = innerType;
     if (isTelling && this.#staged === undefined) return resource;
     if (isTelling) this.#unstage();
-    else this.#staged ??= start;
+    else if (this.#staged === undefined) {
+      this.#staged = start;
+      this.#removedBeforeStaged = this.#removed.length;
+    }
     return undefined;
   }
 
@@ -272,10 +268,15 @@ export class ResponseReader implements WireResponse {
   #unstage(): true {
     this.#at = this.#staged!;
     this.#staged = undefined;
-    this.#removed.length = 0;
-    // Without any type it is an unknown one, which nobody will use.
-    if (this.typeUrl === "") this.#believed = "none";
+    this.#skip = 0;
+    this.#removed.length = this.#removedBeforeStaged;
+    this.#knowNoType();
     return true;
+  }
+
+  /** Without any type it is an unknown one, which nobody will use. */
+  #knowNoType(): void {
+    if (this.typeUrl === "") this.#believed = "none";
   }
 
   #oversizeField(header: Header, oversize: Oversize): "wait" | undefined {
@@ -353,44 +354,3 @@ export class ResponseReader implements WireResponse {
 function cutShort(): Error {
   return new RangeError("premature EOF");
 }
-
-/** A payload that cannot be read costs the resource its payload only: its name stands behind it. */
-function resourceOf(
-  cursor: Cursor,
-  isTyped: boolean,
-): { readonly resource: WireResource; readonly innerType: string } {
-  const { end } = cursor;
-  let [name, version, innerType] = ["", "", ""];
-  let any: { readonly from: number; readonly to: number } | undefined;
-  let payload: Uint8Array | undefined;
-  let malformed: string | undefined;
-  let aliases: string[] | undefined;
-  try {
-    for (let tag = cursor.tag(end); tag !== 0; tag = cursor.tag(end)) {
-      if (tag === bytesTag(RESOURCE.name)) name = cursor.text();
-      else if (tag === bytesTag(RESOURCE.version)) version = cursor.text();
-      else if (tag === bytesTag(RESOURCE.aliases)) (aliases ??= []).push(cursor.text());
-      else if (tag === bytesTag(RESOURCE.resource)) {
-        const to = cursor.length();
-        any = { from: cursor.at, to };
-        cursor.at = to;
-      } else cursor.skip(tag);
-    }
-    if (any !== undefined) {
-      cursor.at = any.from;
-      cursor.end = any.to;
-      for (let tag = cursor.tag(any.to); tag !== 0; tag = cursor.tag(any.to)) {
-        if (tag === bytesTag(ANY.value)) payload = cursor.bytes();
-        else if (tag === bytesTag(ANY.typeUrl) && !isTyped) innerType = cursor.text();
-        else cursor.skip(tag);
-      }
-      payload ??= new Uint8Array();
-    }
-  } catch (error) {
-    payload = undefined;
-    malformed = error instanceof Error ? error.message : String(error);
-  }
-  return { resource: { name, version, aliases: aliases ?? NONE, payload, malformed }, innerType };
-}
-
-const NONE: readonly string[] = [];

@@ -84,7 +84,11 @@ Deno.test("a response says the same however its bytes are cut and its fields are
     deepStrictEqual([expected.nonce, expected.removed], ["n1", ["gone"]]);
     for (let round = 0; round < 300; round++) {
       const resourcesInOrder = fields.filter(({ field }) => field === NAME_OF_FIELD.resources);
-      const shuffled = fields.filter(({ field }) => field !== NAME_OF_FIELD.resources);
+      const shuffled: typeof fields = [];
+      for (const each of fields) {
+        if (each.field === NAME_OF_FIELD.resources) continue;
+        shuffled.splice(rng.below(shuffled.length + 1), 0, each);
+      }
       for (const each of resourcesInOrder) shuffled.splice(rng.below(shuffled.length + 1), 0, each);
       const order = resourcesInOrder[Symbol.iterator]();
       const mixed = shuffled.map((each) =>
@@ -159,6 +163,34 @@ Deno.test("a resource above the limit is refused by its name, and costs no memor
     match(resources[1]?.malformed ?? "", /^\d+ bytes, at most 4194304$/);
     strictEqual(resources[1]?.payload, "none");
     strictEqual(resources[2]?.malformed, undefined);
+  }
+});
+
+Deno.test("a resource above the limit is refused by its name wherever it stands, in front of everything too", async () => {
+  const { resourceBytesMax } = RESPONSE_LIMITS;
+  const big = workload("big", { node: "n".repeat(resourceBytesMax) });
+  for (const type of ["address", "x.y/Z"]) {
+    for (const resources of [[big, workload("w1")], [big], [big, big, workload("w1"), big]]) {
+      const given = type === "address" ? resources : [big];
+      const bytes = responseBytes(type, { resources: given, removed: ["gone"], nonce: "n1" });
+      for (const size of [16_384, bytes.length]) {
+        const verdict = await told(readerOf(bytes, () => size));
+        strictEqual(verdict.typeUrl, type === "address" ? TYPE_URLS.address : type);
+        deepStrictEqual([verdict.nonce, verdict.removed], ["n1", ["gone"]]);
+        deepStrictEqual(
+          verdict.resources.map(({ name, malformed }) => [name, malformed !== undefined]).sort(),
+          given.map(({ name }) => [name, name === "big"]).sort(),
+        );
+      }
+    }
+  }
+});
+
+Deno.test("a field that reaches beyond the end behind what waits for its type ends the response", async () => {
+  const untyped = joined(fieldsOf("", UNTYPED).filter(({ field }) => field === 2));
+  const beyond = Uint8Array.from([...untyped, 0x7a, 100, ...new Uint8Array(60)]);
+  for (const size of [1, 7, beyond.length]) {
+    await rejects(told(readerOf(beyond, () => size)), /premature EOF/);
   }
 });
 

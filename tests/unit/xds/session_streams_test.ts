@@ -75,6 +75,24 @@ Deno.test("3.7: only a refusal of the list itself drops it", async () => {
   deepStrictEqual(opened(session)[0]?.initialResourceVersions, { w1: "v1" });
 });
 
+Deno.test("3.7: of a list of everything in which a name cannot be read nothing is known to be gone", async () => {
+  const { session, hear } = talk();
+  session.open();
+  await hear("address", { resources: [workload("w1"), workload("w2")] });
+  session.closed();
+  session.open();
+  session.closed(TOO_LARGE);
+  const readable = { name: "w1", version: "v1", aliases: [], payload: undefined, malformed: "x" };
+  const response = { typeUrl: TYPE_URLS.address, nonce: "n", removed: [] };
+  for (const [name, goes] of [["", []], ["w1", ["w2"]]] as const) {
+    session.open();
+    const push = session.receive(response);
+    push.take({ ...readable, name });
+    deepStrictEqual([...push.removals()], goes);
+    session.closed();
+  }
+});
+
 Deno.test("3.7: on demand, a list that istiod cannot read becomes questions by name", async () => {
   const { session, hear, view } = talk(true);
   session.open();
