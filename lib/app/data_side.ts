@@ -33,11 +33,15 @@ export interface ThreadBoot {
   readonly ledger: SharedArrayBuffer;
 }
 
-/** Serves what control says by `port`, from now on. Returns the thread's log. */
+/**
+ * Serves what control says by `port`, from now on. Returns the thread's log. `onSharedGarbage` hears of memory that this
+ * thread has let go of and others shared.
+ */
 export function startDataSide(
   boot: ThreadBoot,
   port: Port<ToControl, ToData>,
   view: MeshView,
+  onSharedGarbage: (bytesCount: number) => void,
 ): RelayedLogHub {
   const { config, cells } = boot;
   const clock = realClock;
@@ -73,6 +77,7 @@ export function startDataSide(
     scope: (name) => log.scope(name),
     isSpokesman: boot.index === 0,
     groundOf: (spec) => groundOf(config, spec, clock, onFallback),
+    onSharedGarbage,
     log: {
       flush: () => log.flush(),
       taken: (linesCount) => log.taken(linesCount),

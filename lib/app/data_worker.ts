@@ -16,11 +16,12 @@ const parent = parentPort as unknown as Channel;
 
 parent.onmessage = ({ data }: MessageEvent<ThreadBoot>) => {
   const port = channelPort<ToControl, ToData>(parent);
-  const log = startDataSide(data, port, attachMesh(data.mesh));
+  const tidy = tidyThread(realClock);
+  const view = attachMesh(data.mesh);
+  const log = startDataSide(data, port, view, (bytesCount) => tidy.noteGarbage(bytesCount));
   surviveStrayRejections(log.scope("ztunnel::app"));
   // Now, while nobody waits for this thread: what loading it has left behind is some MB, which stay for long otherwise.
   OwnProcess.collectAndRelease();
-  tidyThread(realClock);
   globalThis.addEventListener("error", (event) => {
     // Control tells of it, ends this thread and starts another.
     event.preventDefault();

@@ -11,7 +11,8 @@ import type { ThreadSpawner } from "./spawn.ts";
 export function inlineSpawner(view: MeshView): ThreadSpawner {
   return (boot) => {
     const [near, far] = loopback<ToData, ToControl>();
-    startDataSide(boot, far, view);
+    // Control's own work with whatever it shares is a reason to collect it on this thread.
+    startDataSide(boot, far, view, () => {});
     return { port: near, onDeath: undefined, isInline: true, kill: () => {} };
   };
 }

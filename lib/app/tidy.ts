@@ -14,6 +14,15 @@ export const TIDY_WORTH_MS_MIN = 100;
  */
 export const TIDY_RESOURCES_STEP = 16_384;
 
+/**
+ * Garbage that is shared memory, which V8 counts for no thread: it waits for a collection of all threads that knew it, and
+ * one that does nothing has none (measured: of twelve revocation lists of 18 MB eleven were still there). Less is not
+ * worth some 30 ms.
+ */
+export const TIDY_GARBAGE_BYTES_MIN = 4 << 20;
+/** So much is worth them in the middle of work too: a busy thread may not be quiet for days. */
+export const TIDY_GARBAGE_BYTES_MAX = 16 << 20;
+
 export interface TidyActs {
   /** Processor time of this thread, in milliseconds. */
   readonly processorMs: () => number;
@@ -34,6 +43,7 @@ export class Tidy implements Disposable {
   /** Of busy ticks, since the last rest. */
   #workMs = 0;
   #resourcesCount = 0;
+  #garbageBytes = 0;
   #timer: Timer | undefined;
 
   constructor(private readonly clock: Clock, private readonly acts: TidyActs) {
@@ -43,8 +53,17 @@ export class Tidy implements Disposable {
   /** So many resources came, or went through a dump. */
   note(resourcesCount: number): void {
     this.#resourcesCount += resourcesCount;
-    if (this.#resourcesCount < TIDY_RESOURCES_STEP) return;
+    if (this.#resourcesCount >= TIDY_RESOURCES_STEP) this.#release();
+  }
+
+  /** This thread has just let go of so much memory that others shared with it. */
+  noteGarbage(bytesCount: number): void {
+    this.#garbageBytes += bytesCount;
+  }
+
+  #release(): void {
     this.#resourcesCount = 0;
+    this.#garbageBytes = 0;
     this.acts.release();
   }
 
@@ -59,14 +78,14 @@ export class Tidy implements Disposable {
     this.#usedMs = now;
     if (usedMs >= TIDY_BUSY_MS_MIN) {
       this.#workMs += usedMs;
+      if (this.#garbageBytes >= TIDY_GARBAGE_BYTES_MAX) this.#release();
       return;
     }
-    if (this.#workMs < TIDY_WORTH_MS_MIN) return;
+    if (this.#workMs < TIDY_WORTH_MS_MIN && this.#garbageBytes < TIDY_GARBAGE_BYTES_MIN) return;
     this.#workMs = 0;
-    this.#resourcesCount = 0;
     // In this order: finding out what the work needed leaves a megabyte of text behind (measured, each thread).
     this.acts.rest();
-    this.acts.release();
+    this.#release();
     // Tidying is no work.
     this.#usedMs = this.acts.processorMs();
   }

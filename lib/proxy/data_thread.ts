@@ -32,6 +32,8 @@ export interface DataThreadDeps {
   readonly isSpokesman: boolean;
   /** Owns the file descriptors of `spec` from the call on. May throw a ListenError. */
   readonly groundOf: (spec: InstanceSpec) => Ground;
+  /** So much memory that other threads share has just been let go of here. */
+  readonly onSharedGarbage: (bytesCount: number) => void;
   readonly log: {
     /** Everything that was said so far is on its way to control when this returns. */
     flush(): void;
@@ -54,6 +56,7 @@ export class DataThread {
   readonly #open = new Map<number, Open>();
   #started = false;
   #isControlPlaneConnected = true;
+  #listsBytesCount = 0;
 
   constructor(private readonly deps: DataThreadDeps) {
     const { port, clock, metrics } = deps;
@@ -114,8 +117,14 @@ export class DataThread {
   }
 
   async #revoke(lists: readonly PackedList[]): Promise<void> {
-    const { revocations, scope } = this.deps;
-    const revokedCount = await revocations.load(lists);
+    const { revocations, scope, onSharedGarbage } = this.deps;
+    const loading = revocations.load(lists);
+    onSharedGarbage(this.#listsBytesCount);
+    this.#listsBytesCount = lists.reduce(
+      (sum, { der, places }) => sum + der.buffer.byteLength + places.buffer.byteLength,
+      0,
+    );
+    const revokedCount = await loading;
     if (revokedCount === 0) return;
     scope("ztunnel::proxy").info?.("connections closed by revocation", { revokedCount });
   }

@@ -3,6 +3,8 @@ import { FakeClock } from "../../support/fake_clock.ts";
 import {
   Tidy,
   TIDY_BUSY_MS_MIN,
+  TIDY_GARBAGE_BYTES_MAX,
+  TIDY_GARBAGE_BYTES_MIN,
   TIDY_RESOURCES_STEP,
   TIDY_TICK_MS,
   TIDY_WORTH_MS_MIN,
@@ -94,4 +96,25 @@ Deno.test("during a push that goes on and on, memory is given back every so many
     strictEqual(thread.releasedCount, Math.floor(slice / 4));
   }
   strictEqual(thread.restedCount, 0, "the push still needs the rest");
+});
+
+Deno.test("shared memory that became garbage is collected when the thread is quiet, although it did no work", async () => {
+  using thread = new Thread();
+  await thread.works(0, 3);
+  thread.tidy.noteGarbage(TIDY_GARBAGE_BYTES_MIN - 1);
+  await thread.works(0, 3);
+  strictEqual(thread.releasedCount, 0, "little is not worth it");
+  thread.tidy.noteGarbage(1);
+  await thread.works(TIDY_BUSY_MS_MIN);
+  strictEqual(thread.releasedCount, 0, "in the middle of work");
+  await thread.works(0, 3);
+  strictEqual(thread.releasedCount, 1, "once");
+});
+
+Deno.test("much shared memory that became garbage is collected in the middle of work too: it may never be quiet", async () => {
+  using thread = new Thread();
+  thread.tidy.noteGarbage(TIDY_GARBAGE_BYTES_MAX);
+  await thread.works(TIDY_BUSY_MS_MIN, 5);
+  strictEqual(thread.releasedCount, 1);
+  strictEqual(thread.restedCount, 0, "the work still needs the rest");
 });

@@ -1,5 +1,8 @@
 /** The data side before a kernel of queues: decisions become streams, lines and counters. TLS is in tests/direct. */
 import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
+import { realClock } from "#system";
+import { Revocations } from "#tls";
+import { mintCrl, mintRoot } from "../../support/pki.ts";
 import { at, ip, workload } from "../route/world.ts";
 import { bytes, deny, options, readText, World } from "./world.ts";
 
@@ -280,4 +283,23 @@ Deno.test("a listed policy that is missing is warned of once, and again when it 
   await change([]);
   await change(["shop/nowhere"]);
   strictEqual(world.warnings.length, 3);
+});
+
+Deno.test("9.8: lists that others replace are told of as garbage, which no collector counts", async () => {
+  const root = mintRoot();
+  const load = async (world: World, ...serials: number[]) => {
+    const pem = new TextEncoder().encode(mintCrl(root, serials));
+    const lists = await Revocations.pack(pem, { clock: realClock, turn: () => Promise.resolve() });
+    world.port.post({ tell: "revocations", lists });
+    await world.clock.advance(0);
+    return lists[0]!;
+  };
+  const world = await new World().start();
+  const first = await load(world, 1, 2, 3, 4, 5);
+  strictEqual(world.sharedGarbageBytes, 0);
+  await load(world, 1);
+  strictEqual(
+    world.sharedGarbageBytes,
+    first.der.buffer.byteLength + first.places.buffer.byteLength,
+  );
 });

@@ -97,6 +97,7 @@ export class World {
   readonly port;
   /** Namespaces that were let go. */
   groundsGoneCount = 0;
+  sharedGarbageBytes = 0;
   #log = "";
 
   constructor(
@@ -132,6 +133,7 @@ export class World {
       metrics: this.metrics,
       tls,
       revocations: new Revocations({ clock: this.clock, onRevoked: () => {} }),
+      onSharedGarbage: (bytesCount) => this.sharedGarbageBytes += bytesCount,
       scope: (name) => hub.scope(name),
       isSpokesman: true,
     });
