@@ -24,13 +24,17 @@ import { assertStrongSignature } from "./strength.ts";
 const FILE_BYTES_MAX = 64 << 20;
 /** Entries of all lists of a file: each takes 8 bytes of memory more, or 16. */
 const SERIALS_MAX = 3_000_000;
+/** A ConfigMap takes 1 MiB, in which there is no room for more. Each costs every handshake a comparison. */
+const LISTS_MAX = 4_096;
+/** What a certificate has at most, whole: a longer serial number is nobody's. */
+const SERIAL_BYTES_MAX = 65_535;
 const [PEM_BEGIN, PEM_END] = ["-----BEGIN X509 CRL-----", "-----END X509 CRL-----"];
 /** Decoded at a time: a fraction of a millisecond. */
 const PEM_CHUNK_CHARACTERS = 64 << 10;
 /** Searched at a time: half a millisecond. */
 const SEARCH_BYTES = 256 << 10;
-/** The clock is looked at so seldom: an entry takes a fraction of a microsecond. */
-const ENTRIES_PER_LOOK = 256;
+/** The clock is looked at so seldom: the shortest entry has 5 bytes, and takes a fraction of a microsecond. */
+const BYTES_PER_LOOK = 8 << 10;
 
 /** Plain data over shared memory. */
 export interface PackedList {
@@ -65,6 +69,9 @@ export async function packLists(bytes: Uint8Array, pace: Pace): Promise<readonly
   let serialsLeft = SERIALS_MAX;
   try {
     for await (const der of dersOf(bytes, slices)) {
+      if (lists.length === LISTS_MAX) {
+        throw new CertificateError("malformed", `more than ${LISTS_MAX} CRLs`);
+      }
       const { entries } = readHead(der);
       const count = await eachEntry(der, entries, slices, () => {});
       if (count > serialsLeft) {
@@ -94,8 +101,9 @@ async function* dersOf(
   }
   for (let at = 0;;) {
     const begin = await find(text, PEM_BEGIN, at, slices);
-    const end = begin < 0 ? -1 : await find(text, PEM_END, begin, slices);
-    if (end < 0) return;
+    if (begin < 0) return;
+    const end = await find(text, PEM_END, begin, slices);
+    if (end < 0) throw new CertificateError("malformed", "a CRL's PEM ends in the middle");
     yield await decoded(text.subarray(begin + PEM_BEGIN.length, end), slices);
     at = end;
   }
@@ -180,6 +188,7 @@ async function placesOf(
   await eachEntry(der, entries, slices, (entry) => {
     const serial = readTlv(der, entry.body, entry.end);
     expectTag(serial, Tag.integer, "a serial number");
+    if (serial.end - serial.body > SERIAL_BYTES_MAX) return;
     const place = placeOf({ der, places }, bodyOf(der, serial));
     places[place] = serial.start;
   });
@@ -195,11 +204,14 @@ async function eachEntry(
   let count = 0;
   if (entries === undefined) return count;
   const { body, end } = entries;
+  let lookAt = body;
   for (let at = body; at < end; count++) {
     const entry = expectTag(readTlv(der, at, end), Tag.sequence, "a revoked certificate");
     act(entry);
     at = entry.end;
-    if (count % ENTRIES_PER_LOOK === 0 && slices.isOver) await slices.rest();
+    if (at < lookAt) continue;
+    lookAt = at + BYTES_PER_LOOK;
+    if (slices.isOver) await slices.rest();
   }
   return count;
 }

@@ -73,7 +73,9 @@ export class Revocations implements RevocationCheck {
    */
   load(lists: readonly PackedList[]): Promise<number> {
     this.#lists = new RevocationLists(lists);
-    return this.#loading = this.#loading.then(() => this.#recheck());
+    const recheck = () => this.#recheck();
+    // Whatever went wrong with the lists before.
+    return this.#loading = this.#loading.then(recheck, recheck);
   }
 
   async #recheck(): Promise<number> {

@@ -5,6 +5,7 @@ import { CertificateError, trustRoots, verifyPeer } from "#tls";
 import { OwnProcess } from "#linux";
 import { RevocationLists } from "../../../lib/tls/crl.ts";
 import { hasSerial, packLists } from "../../../lib/tls/packed_crl.ts";
+import { sequence, tlv } from "../../support/der_writer.ts";
 import { realTurn } from "../../support/network.ts";
 import { mintCrl, type Minted, mintIntermediate, mintLeaf, mintRoot } from "../../support/pki.ts";
 
@@ -166,9 +167,38 @@ Deno.test("9.8: what is no list says so, in words about lists", async () => {
       ],
     ] as const
   ) await rejects(packed(text), { name: "CertificateError", message: said });
+  // Half of a file is no file: the lists that are missing would be taken for lifted.
+  const whole = mintCrl(intermediate, [300]) + mintCrl(root, [200]);
+  for (const cut of [whole.length - 2, whole.length - 30, whole.length - 200]) {
+    await rejects(packed(whole.slice(0, cut)), /a CRL's PEM ends in the middle/);
+  }
+  const some = mintCrl(intermediate, [1]);
+  await rejects(packed(some.repeat(4_097)), /more than 4096 CRLs/);
   const many = mintCrl(intermediate, [], {
     entriesDer: Buffer.alloc(3_000_001 * 5, Uint8Array.of(0x30, 3, 2, 1, 1)),
   });
   await rejects(packed(many), /more than 3000000 revoked certificates/);
   await rejects(pack(new Uint8Array((64 << 20) + 1)), /more than 67108864 bytes of CRLs/);
+});
+
+Deno.test("9.8: serial numbers of any length are packed in slices, and one that no certificate can have is nobody's", async () => {
+  const long = (length: number, last: number) => {
+    const body = Buffer.alloc(length, 1);
+    body[length - 1] = last;
+    return body;
+  };
+  const lengths = [...Array.from({ length: 100 }, () => 60_000), 65_536, 20];
+  const serials = lengths.map(long);
+  const entriesDer = Buffer.concat(
+    serials.map((body) => sequence(tlv(0x02, body))),
+  );
+  let looksCount = 0;
+  const clock = { ...realClock, monotonicMs: () => looksCount++ * 0 };
+  const [list] = await packLists(derOf(mintCrl(intermediate, [], { entriesDer })), {
+    clock,
+    turn: realTurn,
+  });
+  ok(looksCount > 2 * 100, `the clock was looked at ${looksCount} times`);
+  for (const serial of serials) strictEqual(hasSerial(list!, serial), serial.length < 65_536);
+  ok(!hasSerial(list!, long(60_000, 200)));
 });

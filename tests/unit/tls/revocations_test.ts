@@ -40,6 +40,20 @@ Deno.test("9.8: a new list ends the live connections that it revokes, each once,
   deepStrictEqual(ended, ["a", "b", "c"]);
 });
 
+Deno.test("9.8: lists that come after one whose connections could not be ended count all the same", async () => {
+  const { revocations } = seat(new FakeClock());
+  const ended: string[] = [];
+  const path = (serial: number) =>
+    [mintLeaf(intermediate, { serial }), intermediate, root].map(({ der }) => der);
+  revocations.follow(path(301), "client", () => {
+    throw new Error("a bug");
+  });
+  revocations.follow(path(302), "client", () => ended.push("b"));
+  await rejects(revocations.load(await packed(mintCrl(intermediate, [301]))), /a bug/);
+  strictEqual(await revocations.load(await packed(mintCrl(intermediate, [302]))), 1);
+  deepStrictEqual(ended, ["b"]);
+});
+
 Deno.test("9.8: both ends refuse a revoked peer in the handshake, and say what it was to them", async () => {
   const { revocations, told } = seat();
   await revocations.load(await packed(mintCrl(intermediate, [401])));
