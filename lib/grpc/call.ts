@@ -16,6 +16,8 @@ export interface GrpcMessage {
 }
 
 export interface GrpcStream {
+  /** Resolves with true when the call is on its way to a verified server, with false if it is over before. Never rejects. */
+  readonly begun: Promise<boolean>;
   /** Whether the server took the call, which may be before it has anything to say. */
   readonly isAnswered: boolean;
   /** Called when the server takes the call. */
@@ -36,6 +38,7 @@ export interface GrpcStream {
 export class Call implements GrpcStream {
   onAnswer: () => void = () => {};
   readonly #stop = new AbortController();
+  readonly #begun = Promise.withResolvers<boolean>();
   readonly #over = Promise.withResolvers<false>();
   readonly #outgoing: Uint8Array[] = [];
   /** Somebody waits for less to wait. */
@@ -54,6 +57,10 @@ export class Call implements GrpcStream {
 
   constructor(open: (stop: AbortSignal) => Promise<Exchange>) {
     this.#answered = this.#begin(open);
+  }
+
+  get begun(): Promise<boolean> {
+    return this.#begun.promise;
   }
 
   get isAnswered(): boolean {
@@ -133,6 +140,7 @@ export class Call implements GrpcStream {
         return false;
       }
       this.#exchange = exchange;
+      this.#begun.resolve(true);
       void this.#write();
       const { status, headers } = await exchange.answer;
       return this.#take(status, headers);
@@ -247,6 +255,7 @@ export class Call implements GrpcStream {
     this.#isOver = true;
     this.#failure = failure;
     this.#over.resolve(false);
+    this.#begun.resolve(false);
     this.#tellRoom(false);
     this.#stop.abort();
     this.#exchange?.stream.abort();

@@ -73,7 +73,7 @@ export class Session {
     };
   }
 
-  /** A stream begins: what is sent first, in order (3.2, 3.3, 3.7); to be used up before a response is received. */
+  /** A stream has begun: what is sent first, in order (3.2, 3.3, 3.7); to be used up before a response is received. */
   open(): Iterable<Opening> {
     this.#hasStream = true;
     const heldCount = this.#heldCount();

@@ -17,7 +17,7 @@ const PATH = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggreg
 
 /** Whoever speaks on a stream. */
 export interface Speaker {
-  /** The stream begins: what to say first. */
+  /** The stream has begun, to a verified server: what to say first. */
   open(): Iterable<Opening>;
   /** The server has taken the call. */
   answered(): void;
@@ -76,6 +76,7 @@ async function converse(
   const outbox = new Outbox(stream);
   const { open, answered, heard } = speaker((request) => outbox.send(request));
   stream.onAnswer = answered;
+  if (!await stream.begun) return;
   await outbox.begin(open(), new Slices(pace));
   for (;;) {
     const message = await stream.next();

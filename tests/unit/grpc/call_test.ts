@@ -350,6 +350,20 @@ test("send() takes no more than a hundred messages for a server that does not re
   });
 });
 
+test("a call has begun when its server is verified, whatever that says, and never where none is", async () => {
+  const serve: Serve = (stream) => void stream.pause();
+  await withServer(serve, async (channel) => {
+    const stream = channel.stream(PATH);
+    strictEqual(await stream.begun, true);
+    strictEqual(stream.isAnswered, false);
+    stream.cancel();
+    strictEqual(await stream.begun, true);
+    const cancelled = channel.stream(PATH);
+    cancelled.cancel();
+    strictEqual(await cancelled.begun, false);
+  });
+});
+
 test("room() is there again as soon as a server reads", async () => {
   let readOn = () => {};
   const serve: Serve = (stream) => {

@@ -45,6 +45,21 @@ function follow(url: string, clock: Clock = realClock, more: Partial<XdsOptions>
   return { watch, view: mesh.view, metrics };
 }
 
+function logged(filter: string) {
+  let text = "";
+  const hub = createLogHub({
+    write: (bytes) => text += new TextDecoder().decode(bytes),
+    nowMs: () => 0,
+    filter,
+    format: "plain",
+  });
+  const said = () => {
+    hub.flush();
+    return text;
+  };
+  return { hub, said };
+}
+
 test("3.1: a server that takes the connection and never shakes hands is given up in ten seconds", async () => {
   let connectionsCount = 0;
   const silent = createServer((socket) => {
@@ -55,7 +70,8 @@ test("3.1: a server that takes the connection and never shakes hands is given up
   try {
     const { port } = silent.address() as { port: number };
     const clock = new FakeClock(Date.now());
-    const { watch } = follow(`https://${HOST}:${port}`, clock);
+    const { hub, said } = logged("debug");
+    const { watch } = follow(`https://${HOST}:${port}`, clock, { log: hub.scope("ztunnel::xds") });
     await until("it is connected", () => connectionsCount === 1);
     await clock.advance(9_999);
     strictEqual(watch.status().lastError, undefined);
@@ -65,6 +81,8 @@ test("3.1: a server that takes the connection and never shakes hands is given up
       return watch.status().lastError !== undefined;
     });
     match(watch.status().lastError!, /cannot connect to .* in 10000 ms/);
+    match(said(), /xds stream failed\treason="ConnectionError"/);
+    doesNotMatch(said(), /not answered/, "nothing was asked");
     await watch[Symbol.asyncDispose]();
   } finally {
     silent.close();
@@ -165,13 +183,7 @@ test("3.10: responses are handled one after another, and each is acknowledged wh
 
 test("3.10: the log has the stream's number, a failure is a warning, an expected end is not", async () => {
   using plane = await ControlPlane.start(HOST, [leaf]);
-  let said = "";
-  const hub = createLogHub({
-    write: (bytes) => said += new TextDecoder().decode(bytes),
-    nowMs: () => 0,
-    filter: "debug",
-    format: "plain",
-  });
+  const { hub, said } = logged("debug");
   const { watch } = follow(plane.url, realClock, { log: hub.scope("ztunnel::xds") });
   await using _watch = watch;
   const first = await plane.stream();
@@ -181,11 +193,10 @@ test("3.10: the log has the stream's number, a failure is a warning, an expected
   await second.greet();
   second.end(13, "broken");
   await (await plane.stream()).greet();
-  hub.flush();
-  match(said, /info\txds:xds\{id=1\}\tconnected to the xds server/);
-  match(said, /debug\txds:xds\{id=1\}\txds stream ended\treason="Reconnect"/);
-  match(said, /warn\txds:xds\{id=2\}\txds stream failed\treason="Error".*broken/);
-  match(said, /info\txds:xds\{id=3\}\tconnected/);
+  match(said(), /info\txds:xds\{id=1\}\tconnected to the xds server/);
+  match(said(), /debug\txds:xds\{id=1\}\txds stream ended\treason="Reconnect"/);
+  match(said(), /warn\txds:xds\{id=2\}\txds stream failed\treason="Error".*broken/);
+  match(said(), /info\txds:xds\{id=3\}\tconnected/);
 });
 
 test("3.8: more demands at once than may wait to be written all reach istiod", async () => {
@@ -205,15 +216,35 @@ test("3.8: more demands at once than may wait to be written all reach istiod", a
   deepStrictEqual(new Set(await Promise.all(answers)), new Set([true]));
 });
 
+test("3.7: what we hold is listed, and who waits, when the server is there, not while it is looked for", async () => {
+  using plane = await ControlPlane.start(HOST, [leaf]);
+  const dialed = Promise.withResolvers<void>();
+  const { dialer } = realNetwork;
+  const { watch } = follow(plane.url, realClock, {
+    onDemand: true,
+    dialer: {
+      async dial(to, options) {
+        await dialed.promise;
+        return await dialer.dial(to, options);
+      },
+    },
+  });
+  await using _watch = watch;
+  await realClock.sleep(20);
+  const answer = watch.demand("net/10.0.0.1");
+  dialed.resolve();
+  const stream = await plane.stream();
+  const first = await stream.request();
+  deepStrictEqual(first.initialResourceVersions, { "net/10.0.0.1": "" });
+  await stream.request();
+  stream.say("address", { removed: ["net/10.0.0.1"] });
+  strictEqual(await answer, true);
+  strictEqual((await stream.request()).responseNonce, "n", "it is asked for once");
+});
+
 test("3.10: a server that takes our subscriptions and says nothing is told of after ten seconds, once", async () => {
   using plane = await ControlPlane.start(HOST, [leaf]);
-  let said = "";
-  const hub = createLogHub({
-    write: (bytes) => said += new TextDecoder().decode(bytes),
-    nowMs: () => 0,
-    filter: "info",
-    format: "plain",
-  });
+  const { hub, said } = logged("info");
   const clock = new FakeClock(Date.now());
   const { watch } = follow(plane.url, clock, { log: hub.scope("ztunnel::xds") });
   await using _watch = watch;
@@ -221,15 +252,13 @@ test("3.10: a server that takes our subscriptions and says nothing is told of af
   await stream.request();
   await stream.request();
   await clock.advance(9_999);
-  hub.flush();
-  doesNotMatch(said, /not answered/);
+  doesNotMatch(said(), /not answered/);
   await clock.advance(1);
-  hub.flush();
   match(
-    said,
+    said(),
     /warn\txds:xds\{id=1\}\txds server has not answered our subscriptions\t.*waitedMs=10000/,
   );
-  said = "";
+  const before = said().length;
   stream.say("address");
   await stream.request();
   stream.end(14, "transport is closing");
@@ -239,8 +268,7 @@ test("3.10: a server that takes our subscriptions and says nothing is told of af
   });
   await (await plane.stream()).greet();
   await clock.advance(15_000);
-  hub.flush();
-  doesNotMatch(said, /not answered/, "of one that answers");
+  doesNotMatch(said().slice(before), /not answered/, "of one that answers");
 });
 
 Deno.test("3.8: a demand that nobody answers ends after ten seconds, and is asked for anew by the next one", async () => {
