@@ -83,10 +83,10 @@ export function checkRuntimeEnvironment(
   reader: Reader,
   env: Readonly<Record<string, string>>,
 ): void {
-  const weak = "NODE_TLS_REJECT_UNAUTHORIZED";
-  if (env[weak] === "0") {
-    const reason = "turns certificate checks off in the runtime; unset it";
-    reader.refuseNamed({ variable: weak, value: "0", reason });
+  if (env["NODE_TLS_REJECT_UNAUTHORIZED"] === "0") {
+    reader.warn(
+      "NODE_TLS_REJECT_UNAUTHORIZED=0 changes nothing here: certificates are always verified; unset it",
+    );
   }
   for (const name of ["NODE_EXTRA_CA_CERTS", "DENO_CERT"]) {
     if (env[name]) reader.warn(`${name} is set: the runtime trusts more roots than the system's`);

@@ -22,7 +22,6 @@ Deno.test("parseConfig() refuses what must not start", () => {
     [{ SECRET_TTL: "900ms" }, /SECRET_TTL="900ms": must be at least one second/],
     [{ COMPLIANCE_POLICY: "pqc" }, /COMPLIANCE_POLICY="pqc": this runtime cannot restrict TLS/],
     [{ COMPLIANCE_POLICY: "fips" }, /COMPLIANCE_POLICY="fips": is not a policy that we know/],
-    [{ NODE_TLS_REJECT_UNAUTHORIZED: "0" }, /NODE_TLS_REJECT_UNAUTHORIZED="0": turns certificate/],
     [{ AUTH_TOKEN: "" }, /AUTH_TOKEN="\(hidden\)": is set, but empty/],
     [{ ZTUNNEL_BIND_ADDRESS: "localhost" }, /ZTUNNEL_BIND_ADDRESS="localhost": must be an IPv4/],
     [{ ZTUNNEL_BIND_ADDRESS: "0.0.0.0" }, /must be one address/],
@@ -137,6 +136,9 @@ Deno.test("parseConfig() warns of an environment that weakens TLS", () => {
     ok(config !== undefined);
     ok(warnings.some((line) => line.startsWith(`${name} is set`)), name);
   }
+  const { config, warnings } = parsed({ env: { NODE_TLS_REJECT_UNAUTHORIZED: "0" } });
+  ok(config !== undefined);
+  match(warnings.join("\n"), /^NODE_TLS_REJECT_UNAUTHORIZED=0 changes nothing here/m);
 });
 
 Deno.test("parseConfig() warns when there is no mesh at all", () => {

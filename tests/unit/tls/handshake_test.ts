@@ -343,3 +343,18 @@ test("server() keeps what a client sent with its handshake", async () => {
   client.socket.destroy();
   await client.over;
 });
+
+test("client() and server() refuse no less where the environment asks the runtime to believe anybody", async () => {
+  const name = "NODE_TLS_REJECT_UNAUTHORIZED";
+  Deno.env.set(name, "0");
+  try {
+    for (const [attacking, uri] of [["server", CART], ["client", WEB]] as const) {
+      // `meetRaw` asserts that the attacker was refused, and told nothing.
+      for (const attack of attacks(root, { uris: [uri] })) {
+        await meetRaw(attacking, credentialsOf(attack.chain));
+      }
+    }
+  } finally {
+    Deno.env.delete(name);
+  }
+});
