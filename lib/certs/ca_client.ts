@@ -76,7 +76,7 @@ class ChannelKeeper implements CaClient, Disposable {
   #goodRootsPem: string | undefined;
   /** One request after another looks after the channel, so that a burst opens one. */
   #turn: Promise<unknown> = Promise.resolve();
-  /** What was last said of roots that cannot be used: once is enough. */
+  /** What was last said of roots that cannot be used: once is enough, until they can be. */
   #toldRoots = "";
   #isDisposed = false;
 
@@ -138,16 +138,16 @@ class ChannelKeeper implements CaClient, Disposable {
     const { endpoint, log } = this.options;
     try {
       const rootsPem = await readRoots(endpoint.roots);
-      if (this.#held?.rootsPem === rootsPem) return this.#held;
       const before = this.#held;
-      const held = await this.#open(rootsPem);
+      const held = before?.rootsPem === rootsPem ? before : await this.#open(rootsPem);
+      this.#toldRoots = "";
+      if (held === before) return held;
       if (before !== undefined) {
         log.info?.("the roots of the certificate authority's server changed", {
           address: endpoint.url,
         });
         this.#drop(before);
       }
-      this.#toldRoots = "";
       return held;
     } catch (error) {
       if (this.#goodRootsPem === undefined) throw error;
