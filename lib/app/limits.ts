@@ -2,7 +2,7 @@ import type { WatchLimits } from "./thread_watch.ts";
 
 /** Bounds of the data threads' keeping. */
 export const THREAD_LIMITS = {
-  /** A thread that does not tell of its connections in this time is left out of the dump. */
+  /** A thread that tells nothing of its connections for so long, or no more of them, is left out of the dump. */
   reportTimeoutMs: 2_000,
   /** How long after a drain's deadline a thread that says nothing is waited for: longer than its own forced end. */
   drainSlackMs: 2_000,

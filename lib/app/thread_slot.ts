@@ -5,7 +5,7 @@ import type { Log, LogHub } from "#log";
 import type { Mesh, MeshHandles } from "#mesh";
 import { type Metrics, newCells, type ThreadCells } from "#metrics";
 import { ListenError } from "#stream";
-import { Backoff, type Clock, type Rng } from "#system";
+import { Backoff, type Clock, type Rng, type Timer } from "#system";
 import { THREAD_LIMITS, WATCH_LIMITS } from "./limits.ts";
 import type { Opened } from "./opened.ts";
 import type { SpawnedThread, ThreadSpawner } from "./spawn.ts";
@@ -55,6 +55,8 @@ interface Life {
 interface Listing {
   readonly answer: PromiseWithResolvers<readonly InstanceReport[]>;
   readonly parts: (readonly InstanceReport[])[];
+  /** Until the next part has to be there. */
+  giveUp: Timer;
 }
 
 /** The place of one data thread: whoever lives in it, now and after a death. */
@@ -131,16 +133,17 @@ export class ThreadSlot {
     if (this.#life === undefined) return [];
     const id = ++this.#lastListing;
     const answer = Promise.withResolvers<readonly InstanceReport[]>();
-    this.#listing.set(id, { answer, parts: [] });
+    const listing = { answer, parts: [], giveUp: this.#listingTimer(answer) };
+    this.#listing.set(id, listing);
     this.tell({ tell: "list_connections", id });
-    const giveUp = this.deps.clock.after(
-      THREAD_LIMITS.reportTimeoutMs,
-      () => answer.resolve([]),
-    );
     const lists = await answer.promise;
-    giveUp.cancel();
+    listing.giveUp.cancel();
     this.#listing.delete(id);
     return lists;
+  }
+
+  #listingTimer({ resolve }: Listing["answer"]): Timer {
+    return this.deps.clock.after(THREAD_LIMITS.reportTimeoutMs, () => resolve([]));
   }
 
   /** For good. */
@@ -248,8 +251,11 @@ export class ThreadSlot {
 
   #listed(id: number, instances: readonly InstanceReport[], isLast: boolean): void {
     const listing = this.#listing.get(id);
-    listing?.parts.push(instances);
-    if (isLast) listing?.answer.resolve(listing.parts.flat());
+    if (listing === undefined) return;
+    listing.parts.push(instances);
+    listing.giveUp.cancel();
+    if (isLast) listing.answer.resolve(listing.parts.flat());
+    else listing.giveUp = this.#listingTimer(listing.answer);
   }
 
   /** Who asked for it hears why; what a predecessor had open is tried again. */
