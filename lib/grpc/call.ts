@@ -24,9 +24,12 @@ export interface GrpcStream {
   onAnswer: () => void;
   /** Why it ended; undefined until then, and where the server ended it with OK. */
   readonly failure: GrpcError | undefined;
-  /** One message, in one piece or several. False if the stream is over or too many wait for a server that does not read. */
+  /** One message, in one piece or several. False if nothing more can be said, or too much waits for a slow server. */
   send(...pieces: readonly Uint8Array[]): boolean;
-  /** Resolves with true when one more message may be sent, with false when the stream is over. Never rejects. */
+  /**
+   * Resolves with true when one more message may be sent, with false when nothing more can be said; why, `next` finds out.
+   * Never rejects.
+   */
   room(): Promise<boolean>;
   /** The server's next message, after the one before was read to its end; undefined when it is over. Never rejects. */
   next(): Promise<GrpcMessage | undefined>;
@@ -47,6 +50,8 @@ export class Call implements GrpcStream {
   #exchange: Exchange | undefined;
   #isAnswered = false;
   #isFinishing = false;
+  /** What was written did not arrive. */
+  #isCut = false;
   #isWriting = false;
   #isOver = false;
   #failure: GrpcError | undefined;
@@ -72,7 +77,7 @@ export class Call implements GrpcStream {
   }
 
   send(...pieces: readonly Uint8Array[]): boolean {
-    if (this.#isOver || this.#isFinishing || this.#outgoing.length >= OUTGOING_MAX) return false;
+    if (this.#isMute || this.#outgoing.length >= OUTGOING_MAX) return false;
     const bytesCount = pieces.reduce((sum, piece) => sum + piece.length, 0);
     const framed = new Uint8Array(PREFIX_BYTES + bytesCount);
     new DataView(framed.buffer).setUint32(1, bytesCount);
@@ -87,10 +92,14 @@ export class Call implements GrpcStream {
   }
 
   room(): Promise<boolean> {
-    if (this.#isOver || this.#isFinishing) return Promise.resolve(false);
+    if (this.#isMute) return Promise.resolve(false);
     if (this.#outgoing.length < OUTGOING_MAX) return Promise.resolve(true);
     this.#room ??= Promise.withResolvers();
     return this.#room.promise;
+  }
+
+  get #isMute(): boolean {
+    return this.#isOver || this.#isFinishing || this.#isCut;
   }
 
   #tellRoom(isThere: boolean): void {
@@ -246,6 +255,8 @@ export class Call implements GrpcStream {
       if (this.#isFinishing) await stream.closeWrite();
     } catch {
       // Whoever reads hears why.
+      this.#isCut = true;
+      this.#tellRoom(false);
     }
     this.#isWriting = false;
   }

@@ -7,25 +7,38 @@ export const DEMANDS_MAX = 4_096;
 export class Demands {
   /** Name to deadline, oldest first. */
   readonly #deadlines = new Map<string, number>();
+  /** Of them, those that no stream was asked for yet. */
+  readonly #unasked = new Set<string>();
 
   get size(): number {
     return this.#deadlines.size;
   }
 
-  names(): Iterable<string> {
-    return this.#deadlines.keys();
+  /** All of them, which are asked for with it. */
+  takeAll(): string[] {
+    this.#unasked.clear();
+    return [...this.#deadlines.keys()];
   }
 
-  /** "new" is to be asked for; "waiting" was; "full" is one too many. */
-  add(name: string, monotonicMs: number): "new" | "waiting" | "full" {
-    if (this.#deadlines.has(name)) return "waiting";
-    if (this.#deadlines.size >= DEMANDS_MAX) return "full";
+  /** The next one that is to be asked for. */
+  takeNext(): string | undefined {
+    const [name] = this.#unasked;
+    if (name !== undefined) this.#unasked.delete(name);
+    return name;
+  }
+
+  /** False if it is one too many. */
+  add(name: string, monotonicMs: number): boolean {
+    if (this.#deadlines.has(name)) return true;
+    if (this.#deadlines.size >= DEMANDS_MAX) return false;
     this.#deadlines.set(name, monotonicMs + DEMAND_TIMEOUT_MS);
-    return "new";
+    this.#unasked.add(name);
+    return true;
   }
 
   /** Whether somebody waited for the name. */
   answer(name: string): boolean {
+    this.#unasked.delete(name);
     return this.#deadlines.delete(name);
   }
 
@@ -36,7 +49,7 @@ export class Demands {
       if (deadlineMs > monotonicMs) break;
       expired.push(name);
     }
-    for (const name of expired) this.#deadlines.delete(name);
+    for (const name of expired) this.answer(name);
     return expired;
   }
 }

@@ -63,7 +63,6 @@ export class Session {
   /** Resources listed on a stream that istiod ended because that was too long a message; it will not take more. */
   #tooManyNames = Infinity;
   #listedCount = 0;
-  #hasStream = false;
 
   constructor(options: SessionOptions) {
     this.#options = options;
@@ -75,7 +74,6 @@ export class Session {
 
   /** A stream has begun: what is sent first, in order (3.2, 3.3, 3.7); to be used up before a response is received. */
   open(): Iterable<Opening> {
-    this.#hasStream = true;
     const heldCount = this.#heldCount();
     const isListing = heldCount < this.#tooManyNames;
     this.#listedCount = isListing ? heldCount : 0;
@@ -88,7 +86,6 @@ export class Session {
    * take the list of what we hold: it is not sent again, so that everything else is.
    */
   closed(error?: { readonly code: number; readonly details: string }): boolean {
-    this.#hasStream = false;
     const isListTooLong = this.#listedCount > 0 && error !== undefined && isTooLarge(error);
     if (isListTooLong) this.#tooManyNames = Math.min(this.#tooManyNames, this.#listedCount);
     this.#listedCount = 0;
@@ -102,16 +99,15 @@ export class Session {
     return new Push(response, type && this.#subscriptions[type], this.#demands);
   }
 
-  /**
-   * Somebody waits for an address (3.8, 18.7): a request if nobody waited for it before and a stream is there to ask on;
-   * without one the next stream asks. False if it cannot be asked for.
-   */
-  demand(name: string, monotonicMs: number): DeltaDiscoveryRequest | boolean {
-    if (!this.#options.onDemand) return false;
-    const added = this.#demands.add(name, monotonicMs);
-    if (added === "full") return false;
-    if (added === "waiting" || !this.#hasStream) return true;
-    return request("address", { resourceNamesSubscribe: [name] });
+  /** Somebody waits for an address (3.8, 18.7); false if it cannot be asked for. */
+  demand(name: string, monotonicMs: number): boolean {
+    return this.#options.onDemand && this.#demands.add(name, monotonicMs);
+  }
+
+  /** What is still to be asked on this stream, as long as somebody waits for it; without a stream the next one asks. */
+  question(): DeltaDiscoveryRequest | undefined {
+    const name = this.#demands.takeNext();
+    return name === undefined ? undefined : request("address", { resourceNamesSubscribe: [name] });
   }
 
   /** Names that nobody answered in time. */
@@ -152,16 +148,14 @@ export class Session {
     const everything = isOnDemand ? ["*"] : [];
     // Told of nothing, istiod cannot tell what is gone: the first answer is all there is.
     subscription.isSnapshotDue = !isListing && !isOnDemand;
-    const waiting = isOnDemand
-      ? Array.from(this.#demands.names(), (name) => [name, ""] as const)
-      : [];
+    const waiting = isOnDemand ? this.#demands.takeAll() : [];
     return {
       request: request(type, {
         node: this.#options.node,
         // Both lists with everything: nothing yet, we will ask.
         resourceNamesSubscribe: everything,
         resourceNamesUnsubscribe: everything,
-        initialResourceVersions: Object.fromEntries(waiting),
+        initialResourceVersions: Object.fromEntries(waiting.map((name) => [name, ""])),
       }),
       ...(isListing && { held: subscription.versions }),
     };

@@ -21,8 +21,13 @@ export interface Speaker {
   open(): Iterable<Opening>;
   /** The server has taken the call. */
   answered(): void;
-  /** The next message comes when this one is done with. What it throws ends the stream, and is no bug of the server. */
-  heard(message: GrpcMessage): Promise<void>;
+  /**
+   * What is answered, if anything; the next message comes when that is on its way. What it throws ends the stream, and is
+   * no bug of the server.
+   */
+  heard(message: GrpcMessage): Promise<DeltaDiscoveryRequest | undefined>;
+  /** What else there is to say, asked for when the server has room for it; undefined if there is nothing now. */
+  question(): DeltaDiscoveryRequest | undefined;
 }
 
 export interface Ended {
@@ -33,8 +38,8 @@ export interface Ended {
   readonly status: GrpcError | undefined;
 }
 
-/** What is sent while the stream runs; before its opening is out, it waits for that. */
-export type Send = (request: DeltaDiscoveryRequest) => void;
+/** There is a question, which waits until the stream's opening is out. */
+export type Ask = () => void;
 
 /**
  * One attempt (behaviour.md 3.1): one channel, one stream on it, both gone when it returns. `stop` ends it wherever it
@@ -44,7 +49,7 @@ export async function runStream(
   endpoint: Endpoint,
   network: Network & Pace,
   stop: AbortSignal,
-  speaker: (send: Send) => Speaker,
+  speaker: (ask: Ask) => Speaker,
 ): Promise<Ended> {
   let stream: GrpcStream | undefined;
   try {
@@ -71,29 +76,28 @@ export async function runStream(
 async function converse(
   stream: GrpcStream,
   pace: Pace,
-  speaker: (send: Send) => Speaker,
+  speakerOf: (ask: Ask) => Speaker,
 ): Promise<void> {
-  const outbox = new Outbox(stream);
-  const { open, answered, heard } = speaker((request) => outbox.send(request));
-  stream.onAnswer = answered;
+  const speaker = speakerOf(() => outbox.ask());
+  const outbox = new Outbox(stream, speaker);
+  stream.onAnswer = speaker.answered;
   if (!await stream.begun) return;
-  await outbox.begin(open(), new Slices(pace));
+  await outbox.begin(speaker.open(), new Slices(pace));
   for (;;) {
     const message = await stream.next();
     if (message === undefined) return;
-    await heard(message);
+    const reply = await speaker.heard(message);
+    if (reply !== undefined) await outbox.put(reply);
   }
 }
 
-/** What we say, in order, as fast as the server reads. */
+/** What we say, as fast as the server reads. Nothing is kept for one that does not. */
 class Outbox {
-  /** At most one acknowledgement, the next response comes only after it, and demands, of which there is a limit. */
-  readonly #waiting: DeltaDiscoveryRequest[] = [];
-  #isSending = true;
+  #isAsking = true;
 
-  constructor(private readonly stream: GrpcStream) {}
+  constructor(private readonly stream: GrpcStream, private readonly speaker: Speaker) {}
 
-  /** Resolves when all of it is on its way, or the stream is over. What is sent meanwhile comes behind it. */
+  /** Resolves when all of it is on its way, or the stream is over; questions come behind it. */
   async begin(openings: Iterable<Opening>, slices: Slices): Promise<void> {
     for (const opening of openings) {
       const pieces: Uint8Array[] = [];
@@ -101,23 +105,33 @@ class Outbox {
         pieces.push(piece);
         if (slices.isOver) await slices.rest();
       }
-      if (!await this.stream.room()) return;
-      this.stream.send(...pieces);
+      if (!await this.#send(...pieces)) return;
     }
-    void this.#sendWaiting();
+    void this.#askAll();
   }
 
-  send(request: DeltaDiscoveryRequest): void {
-    this.#waiting.push(request);
-    if (!this.#isSending) void this.#sendWaiting();
+  ask(): void {
+    if (!this.#isAsking) void this.#askAll();
   }
 
-  async #sendWaiting(): Promise<void> {
-    this.#isSending = true;
-    while (this.#waiting.length > 0 && await this.stream.room()) {
-      this.stream.send(toBinary(DeltaDiscoveryRequestSchema, this.#waiting.shift()!));
+  /** Resolves with true when it is on its way, with false when the stream is over. */
+  put(request: DeltaDiscoveryRequest): Promise<boolean> {
+    return this.#send(toBinary(DeltaDiscoveryRequestSchema, request));
+  }
+
+  async #askAll(): Promise<void> {
+    this.#isAsking = true;
+    while (await this.stream.room()) {
+      const question = this.speaker.question();
+      if (question === undefined) break;
+      await this.put(question);
     }
-    this.#isSending = false;
+    this.#isAsking = false;
+  }
+
+  async #send(...pieces: Uint8Array[]): Promise<boolean> {
+    while (!this.stream.send(...pieces)) if (!await this.stream.room()) return false;
+    return true;
   }
 }
 

@@ -9,7 +9,7 @@ import { type NodeFacts, nodeOf } from "./node.ts";
 import { Retry } from "./retry.ts";
 import { KNOWN_TYPES, type Push, type PushOutcome, Session } from "./session.ts";
 import { LinkRecord, type Moment, type XdsStatus } from "./status.ts";
-import { type Ended, runStream, type Send, type Speaker } from "./stream.ts";
+import { type Ask, type Ended, runStream, type Speaker } from "./stream.ts";
 import { ResponseReader } from "./wire_response.ts";
 import { XdsMetrics } from "./xds_metrics.ts";
 
@@ -71,7 +71,7 @@ class XdsFollower implements XdsWatch {
   readonly #waiters = new Map<string, ((isAnswered: boolean) => void)[]>();
   #log: Log;
   #state: XdsStatus["state"] = "connecting";
-  #send: Send | undefined;
+  #ask: Ask | undefined;
   #running: Promise<void> = Promise.resolve();
   #expiry: Timer | undefined;
   #becomeReady: () => void;
@@ -97,9 +97,9 @@ class XdsFollower implements XdsWatch {
 
   demand(name: string): Promise<boolean> {
     if (this.#stop.signal.aborted) return Promise.resolve(false);
-    const asked = this.#session.demand(name, this.#options.clock.monotonicMs());
-    if (asked === false) return Promise.resolve(false);
-    if (asked !== true) this.#send?.(asked);
+    const isAskable = this.#session.demand(name, this.#options.clock.monotonicMs());
+    if (!isAskable) return Promise.resolve(false);
+    this.#ask?.();
     this.#expireLater();
     return new Promise((resolve) => {
       const waiting = this.#waiters.get(name);
@@ -140,10 +140,10 @@ class XdsFollower implements XdsWatch {
         endpoint,
         { clock, turn, dialer },
         stop,
-        (send) => this.#speaker(send),
+        (ask) => this.#speaker(ask),
       );
       this.#silence?.cancel();
-      this.#send = undefined;
+      this.#ask = undefined;
       if (this.#link.isConnected) this.#options.onConnected?.(false);
       const isListTooLong = this.#session.closed(ended.status);
       this.#link.disconnected(this.#now(), stop.aborted ? undefined : ended.error);
@@ -157,11 +157,11 @@ class XdsFollower implements XdsWatch {
     this.#state = "closed";
   }
 
-  #speaker(send: Send): Speaker {
+  #speaker(ask: Ask): Speaker {
     return {
       open: () => {
         const openings = this.#session.open();
-        this.#send = send;
+        this.#ask = ask;
         this.#listenForSilence();
         return openings;
       },
@@ -171,10 +171,8 @@ class XdsFollower implements XdsWatch {
         this.#options.onConnected?.(true);
         this.#log.info?.("connected to the xds server", { address: this.#options.endpoint.url });
       },
-      heard: async (message) => {
-        const reply = await this.#heard(message);
-        if (reply !== undefined) send(reply);
-      },
+      heard: (message) => this.#heard(message),
+      question: () => this.#session.question(),
     };
   }
 

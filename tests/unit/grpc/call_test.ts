@@ -1,63 +1,9 @@
 /** The protocol of doc/PROTOCOL-HTTP2.md of gRPC, against a server of which the test is every byte. */
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { createSecureServer, type ServerHttp2Stream } from "node:http2";
-import type { AddressInfo, Socket } from "node:net";
-import { connectChannel, type GrpcChannel, GrpcError, type GrpcStream } from "#grpc";
-import { realNetwork, wholeOf } from "../../support/network.ts";
-import { mintLeaf, mintRoot } from "../../support/pki.ts";
-
-const HOST = "127.54.0.2";
-const PATH = "/test.Echo/Say";
-const root = mintRoot();
-const leaf = mintLeaf(root, { ips: [Uint8Array.of(127, 54, 0, 2)] });
-const GRPC = { ":status": 200, "content-type": "application/grpc" };
-
-const test = (name: string, fn: () => Promise<void>) =>
-  Deno.test({ name, fn, sanitizeOps: false, sanitizeResources: false });
-
-type Heads = Readonly<Record<string, string | string[] | number | undefined>>;
-type Serve = (stream: ServerHttp2Stream, heads: Heads) => void;
-
-/** A server that does with each call what `serve` does, and a channel to it. */
-async function withServer(
-  serve: Serve,
-  act: (
-    channel: GrpcChannel,
-    sessions: Set<{ close(): void; destroy(): void }>,
-    sockets: readonly Socket[],
-  ) => Promise<void>,
-): Promise<void> {
-  const server = createSecureServer({ cert: leaf.pem, key: leaf.keyPem });
-  const sessions = new Set<{ close(): void; destroy(): void }>();
-  const sockets: Socket[] = [];
-  server.on("connection", (socket: Socket) => {
-    sockets.push(socket);
-    socket.on("error", () => {});
-  });
-  server.on("session", (session) => {
-    sessions.add(session as never);
-    session.on("error", () => {});
-  });
-  server.on("stream", (stream, heads) => {
-    stream.on("error", () => {});
-    serve(stream as never, heads as Heads);
-  });
-  await new Promise<void>((resolve) => server.listen(0, HOST, resolve));
-  try {
-    using channel = await connectChannel({
-      url: `https://${HOST}:${(server.address() as AddressInfo).port}`,
-      roots: { kind: "inline", pem: root.pem },
-      token: { kind: "literal", value: "t1" },
-      clusterId: "c1",
-      headers: [["X-Mine", "yes"], ["y-bin", "\u00ff"]],
-    }, realNetwork);
-    await act(channel, sessions, sockets);
-  } finally {
-    for (const session of sessions) session.destroy();
-    server.close();
-  }
-}
+import { GrpcError, type GrpcStream } from "#grpc";
+import { wholeOf } from "../../support/network.ts";
+import { GRPC, type Heads, PATH, type Serve, test, withServer } from "./raw_server.ts";
 
 function framed(text: string, flag = 0): Buffer {
   const body = Buffer.from(text);
@@ -318,69 +264,6 @@ test("unary() refuses no message, two messages, and one that is too large", asyn
       match(error.details, details);
     });
   }
-});
-
-test("send() takes no more than a hundred messages for a server that does not read", async () => {
-  const serve: Serve = (stream) => {
-    stream.pause();
-    stream.respond(GRPC);
-  };
-  await withServer(serve, async (channel) => {
-    const stream = channel.stream(PATH);
-    strictEqual(await stream.room(), true);
-    const message = new Uint8Array(1 << 20);
-    let takenCount = 0;
-    while (takenCount < 200 && stream.send(message)) takenCount++;
-    ok(takenCount >= 100 && takenCount < 120, `${takenCount}`);
-    // What both sides buffer on the way is taken too.
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    while (stream.send(message));
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    while (stream.send(message));
-    const rooms: boolean[] = [];
-    for (let waiter = 0; waiter < 2; waiter++) {
-      void stream.room().then((isThere) => rooms.push(isThere));
-    }
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    deepStrictEqual(rooms, [], "there is none while the server does not read");
-    stream.cancel();
-    strictEqual(stream.send(message), false);
-    strictEqual(await stream.room(), false);
-    deepStrictEqual(rooms, [false, false]);
-  });
-});
-
-test("a call has begun when its server is verified, whatever that says, and never where none is", async () => {
-  const serve: Serve = (stream) => void stream.pause();
-  await withServer(serve, async (channel) => {
-    const stream = channel.stream(PATH);
-    strictEqual(await stream.begun, true);
-    strictEqual(stream.isAnswered, false);
-    stream.cancel();
-    strictEqual(await stream.begun, true);
-    const cancelled = channel.stream(PATH);
-    cancelled.cancel();
-    strictEqual(await cancelled.begun, false);
-  });
-});
-
-test("room() is there again as soon as a server reads", async () => {
-  let readOn = () => {};
-  const serve: Serve = (stream) => {
-    stream.pause();
-    stream.respond(GRPC);
-    readOn = () => stream.resume();
-  };
-  await withServer(serve, async (channel) => {
-    const stream = channel.stream(PATH);
-    await new Promise<void>((resolve) => stream.onAnswer = resolve);
-    while (stream.send(new Uint8Array(1 << 16)));
-    const room = stream.room();
-    readOn();
-    strictEqual(await room, true);
-    strictEqual(stream.send(new Uint8Array(1)), true);
-    stream.cancel();
-  });
 });
 
 test("a message of 5 MB leaves whole, and calls share a connection", async () => {

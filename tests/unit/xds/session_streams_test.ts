@@ -107,21 +107,32 @@ Deno.test("3.7: on demand, a list that istiod cannot read becomes questions by n
   strictEqual(view.workloads().length, 5_001);
 });
 
-Deno.test("3.8: a demand is asked for once, however many wait", () => {
-  const { session } = talk(true);
+Deno.test("3.8: a demand is asked for once, however many wait, and not when nobody waits any more", async () => {
+  const { session, hear } = talk(true);
   session.open();
-  const request = session.demand("net/10.0.0.1", 0);
-  if (typeof request === "boolean") throw new Error("not asked");
-  strictEqual(request.typeUrl, TYPE_URLS.address);
+  const asked = () => session.question()?.resourceNamesSubscribe;
+  strictEqual(session.demand("net/10.0.0.1", 0), true);
+  const request = session.question();
+  strictEqual(request?.typeUrl, TYPE_URLS.address);
   deepStrictEqual(request.resourceNamesSubscribe, ["net/10.0.0.1"]);
   strictEqual(request.node, undefined);
   strictEqual(session.demand("net/10.0.0.1", 1), true);
+  strictEqual(asked(), undefined);
+  for (const name of ["net/10.0.0.2", "w3", "w4"]) session.demand(name, 2);
+  await hear("address", { resources: [workload("w3")] });
+  deepStrictEqual([asked(), asked(), asked()], [["net/10.0.0.2"], ["w4"], undefined]);
+  session.demand("w5", 3);
+  session.expire(3 + DEMAND_TIMEOUT_MS);
+  strictEqual(asked(), undefined);
+  session.demand("w5", 4 + DEMAND_TIMEOUT_MS);
+  deepStrictEqual(asked(), ["w5"]);
 });
 
 Deno.test("3.8: a demand without a stream is asked for by the next one, with an empty version", () => {
   const { session } = talk(true);
   strictEqual(session.demand("net/10.0.0.1", 0), true);
   deepStrictEqual(opened(session)[0]?.initialResourceVersions, { "net/10.0.0.1": "" });
+  strictEqual(session.question(), undefined, "it was asked for");
 });
 
 Deno.test("3.8: nothing is demanded where everything is sent anyway, nor more than has room", () => {

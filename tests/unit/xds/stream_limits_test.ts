@@ -216,6 +216,81 @@ test("3.8: more demands at once than may wait to be written all reach istiod", a
   deepStrictEqual(new Set(await Promise.all(answers)), new Set([true]));
 });
 
+test("3.10: a server that speaks and does not read is not read either, and loses nothing", async () => {
+  using plane = await ControlPlane.start(HOST, [leaf]);
+  const { watch } = follow(plane.url);
+  await using _watch = watch;
+  const stream = await plane.stream();
+  await stream.greet();
+  stream.call.pause();
+  const count = 20_000;
+  for (let nonce = 0; nonce < count; nonce++) stream.say("address", { nonce: `${nonce}` });
+  const handled = () => watch.status().types[0]!.messagesReceived;
+  let before = -1;
+  await until("it stands still", async () => {
+    before = handled();
+    await realClock.sleep(300);
+    return handled() === before;
+  });
+  ok(before < count / 2, `${before} answers wait`);
+  stream.call.resume();
+  for (let nonce = 0; nonce < count; nonce++) {
+    strictEqual((await stream.request()).responseNonce, `${nonce}`);
+  }
+});
+
+test("3.10: a server that does not read and dies is noticed, and followed when it is back", async () => {
+  const plane = await ControlPlane.start(HOST, [leaf]);
+  const { watch } = follow(plane.url);
+  await using _watch = watch;
+  const stream = await plane.stream();
+  await stream.greet();
+  stream.call.pause();
+  for (let nonce = 0; nonce < 20_000; nonce++) stream.say("address", { nonce: `${nonce}` });
+  let before = -1;
+  await until("it stands still", async () => {
+    before = watch.status().types[0]!.messagesReceived;
+    await realClock.sleep(300);
+    return watch.status().types[0]!.messagesReceived === before;
+  });
+  plane[Symbol.dispose]();
+  await until("it is noticed", () => watch.status().lastError !== undefined);
+  using again = await ControlPlane.start(HOST, [leaf], plane.port);
+  await (await again.stream()).greet();
+});
+
+test("3.8: whoever gave up is not asked for when a server reads again, and nobody twice", async () => {
+  using plane = await ControlPlane.start(HOST, [leaf]);
+  const clock = new FakeClock(Date.now());
+  const { watch } = follow(plane.url, clock, { onDemand: true });
+  const stream = await plane.stream();
+  await stream.greet();
+  stream.call.pause();
+  const names = (round: string) =>
+    Array.from({ length: 4_000 }, (_, at) => `${round}/${"n".repeat(200)}/${at}`);
+  // No longer than until the first ping, whose answer would not keep up with this clock.
+  for (const round of ["a", "b"]) {
+    const answers = names(round).map((name) => watch.demand(name));
+    await clock.advance(DEMAND_TIMEOUT_MS * 1.1);
+    deepStrictEqual(new Set(await Promise.all(answers)), new Set([false]));
+  }
+  const last = names("last").map((name) => watch.demand(name));
+  stream.call.resume();
+  const asked: string[] = [];
+  while (asked.at(-1) !== names("last").at(-1)) {
+    asked.push(...(await stream.request()).resourceNamesSubscribe);
+  }
+  strictEqual(asked.filter((name) => name.startsWith("last/")).length, last.length);
+  // What was on its way when the server stopped reading cannot be taken back.
+  ok(asked.length < 1.5 * last.length, `${asked.length} names`);
+  strictEqual(new Set(asked).size, asked.length);
+  stream.say("address", { removed: asked });
+  deepStrictEqual(new Set(await Promise.all(last)), new Set([true]));
+  const disposed = watch[Symbol.asyncDispose]();
+  await clock.advance(0);
+  await disposed;
+});
+
 test("3.7: what we hold is listed, and who waits, when the server is there, not while it is looked for", async () => {
   using plane = await ControlPlane.start(HOST, [leaf]);
   const dialed = Promise.withResolvers<void>();
