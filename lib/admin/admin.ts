@@ -1,5 +1,6 @@
 import { InvalidFilter, type LogHub } from "#log";
-import { configDump, type DumpSources } from "./config_dump.ts";
+import type { DumpSources } from "./config_dump.ts";
+import { Dumps } from "./dumps.ts";
 import {
   type HttpAnswer,
   type HttpRequest,
@@ -35,6 +36,7 @@ export function startAdminServer(
   options: HttpServerOptions & { readonly sources: AdminSources },
 ): Promise<HttpServer> {
   const { sources, clock } = options;
+  const dumps = new Dumps(sources, clock);
   return serveHttp(options, (request) => {
     if (!isFromHere(request)) {
       return { status: 403, body: "requests of other sites are refused\n" };
@@ -43,7 +45,7 @@ export function startAdminServer(
       case "/":
         return { status: 200, contentType: "text/html; charset=utf-8", body: INDEX };
       case "/config_dump":
-        return dump(sources, () => clock.sleep(0));
+        return dumps.answer();
       case "/logging":
         return logging(request, sources.logHub);
       case "/quitquitquit":
@@ -69,14 +71,6 @@ function isFromHere({ header }: HttpRequest): boolean {
   const isOurs = hostname === "localhost" || hostname.startsWith("[") || /^[\d.]+$/.test(hostname);
   const origin = header("origin");
   return isOurs && (origin === undefined || URL.parse(origin)?.host === host.host);
-}
-
-async function dump(sources: AdminSources, pause: () => Promise<void>): Promise<HttpAnswer> {
-  return {
-    status: 200,
-    contentType: "application/json",
-    body: await configDump(sources, pause),
-  };
 }
 
 /** behaviour.md 14.4. */
