@@ -22,7 +22,7 @@ for (
     const accepted = new Promise<ByteStream>((resolve) =>
       acceptor.serve((arrival) => resolve(arrival.stream))
     );
-    const dialed = await kernel.dialer({}).dial(acceptor.address, { timeoutMs: 5000 });
+    const dialed = await kernel.dialer({}).dial(acceptor.address, { timeoutMs: 30_000 });
     const pair: [ByteStream, ByteStream] = [dialed, await accepted];
     acceptor.close();
     return pair;
@@ -43,7 +43,7 @@ Deno.test("a kernel whose sockets lack something tells it once, and has no flows
   });
   acceptor.serve(({ stream }) => stream.abort());
   for (let count = 0; count < 2; count++) {
-    const stream = await kernel.dialer({}).dial(acceptor.address, { timeoutMs: 5000 });
+    const stream = await kernel.dialer({}).dial(acceptor.address, { timeoutMs: 30_000 });
     assertEquals(flowOf(stream.native), undefined);
     await rejects(() => stream.read(), { name: "StreamError" });
     await stream[Symbol.asyncDispose]();

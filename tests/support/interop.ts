@@ -123,7 +123,7 @@ async function echoed(stream: ByteStream, bytes: Uint8Array, size: (at: number) 
 
 /** Our client against a server by somebody else: data both ways, half close, resets, frames of all sizes, GOAWAY. */
 export async function askAll(host: string, port: number): Promise<void> {
-  const stream = await kernel.dialer({}).dial({ ip: Ip.parse(host)!, port }, { timeoutMs: 5_000 });
+  const stream = await kernel.dialer({}).dial({ ip: Ip.parse(host)!, port }, { timeoutMs: 30_000 });
   const client = await connect(stream, CLIENT, realClock);
   const first = await open(client, ECHO);
   deepStrictEqual([first.status, first.headers.get("baggage")], [200, ["a=b"]]);

@@ -106,7 +106,7 @@ export class MeshNodes implements AsyncDisposable {
         const url = "http://127.0.0.1:15021/healthz/ready";
         const { out } = await this.nodes.try(
           pod,
-          `curl -s -o /dev/null -w %{http_code} -m 2 ${url}`,
+          `curl -s -o /dev/null -w %{http_code} -m 10 ${url}`,
         );
         return out === "200";
       },
@@ -183,7 +183,7 @@ export class MeshNodes implements AsyncDisposable {
   async dump(node = "node1"): Promise<Record<string, unknown>> {
     const { out } = await this.nodes.try(
       `ztunnel-${node}`,
-      "curl -s -m 5 http://127.0.0.1:15000/config_dump",
+      "curl -s -m 60 http://127.0.0.1:15000/config_dump",
     );
     return JSON.parse(out);
   }

@@ -228,12 +228,15 @@ export async function sh(
   return out;
 }
 
+/** Long enough for a machine that is many times slower than usual: who waits this long waits in vain. */
+const UNTIL_MS_MAX = 60_000;
+
 /** Waits until `holds`, or throws saying what did not come to be and what there was instead. */
 export async function until(
   what: string,
   holds: () => boolean | Promise<boolean>,
   seen: () => string = () => "",
-  timeoutMs = 20_000,
+  timeoutMs = UNTIL_MS_MAX,
 ): Promise<void> {
   const endMs = performance.now() + timeoutMs;
   while (performance.now() < endMs) {

@@ -48,7 +48,7 @@ test("a call says what the protocol asks for, and metadata with it", async () =>
     stream.on("end", () => answering([framed("hello")], { "grpc-status": "0" })(stream, heads));
   };
   await withServer(serve, async (channel) => {
-    const answer = await channel.unary(PATH, Buffer.from("hi"), { timeoutMs: 3_000 });
+    const answer = await channel.unary(PATH, Buffer.from("hi"), { timeoutMs: 30_000 });
     strictEqual(new TextDecoder().decode(answer), "hello");
   });
   deepStrictEqual(Buffer.concat(bodies), framed("hi"));
@@ -258,7 +258,7 @@ test("unary() refuses no message, two messages, and one that is too large", asyn
   ] as const;
   for (const [chunks, code, details] of table) {
     await withServer(answering(chunks, { "grpc-status": "0" }), async (channel) => {
-      const calling = channel.unary(PATH, new Uint8Array(), { timeoutMs: 3_000 });
+      const calling = channel.unary(PATH, new Uint8Array(), { timeoutMs: 30_000 });
       const error = await calling.then(() => undefined, (reason) => reason);
       strictEqual(error?.code, code);
       match(error.details, details);
@@ -274,7 +274,7 @@ test("a message of 5 MB leaves whole, and calls share a connection", async () =>
   };
   await withServer(serve, async (channel, sessions) => {
     const message = new Uint8Array(5_000_000);
-    const calls = [1, 2, 3].map(() => channel.unary(PATH, message, { timeoutMs: 10_000 }));
+    const calls = [1, 2, 3].map(() => channel.unary(PATH, message, { timeoutMs: 60_000 }));
     await Promise.all(calls);
     strictEqual(bytesCount, 3 * (message.length + 5));
     strictEqual(sessions.size, 1);

@@ -43,7 +43,7 @@ export async function tcpStreams(host: string): Promise<[ByteStream, ByteStream]
   const accepted = new Promise<ByteStream>((resolve) =>
     acceptor.serve((arrival) => resolve(arrival.stream))
   );
-  const dialed = await kernel.dialer({}).dial(acceptor.address, { timeoutMs: 5_000 });
+  const dialed = await kernel.dialer({}).dial(acceptor.address, { timeoutMs: 30_000 });
   const streams: [ByteStream, ByteStream] = [dialed, await accepted];
   acceptor.close();
   return streams;

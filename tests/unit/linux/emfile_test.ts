@@ -33,15 +33,25 @@ Deno.test("an acceptor without fds left neither dies nor spins, and goes on when
 
   const to = { ip: ip("127.61.0.2"), port: (await told()).port! };
   const streams = await Promise.all(
-    Array.from({ length: CONNECTIONS }, () => kernel.dialer({}).dial(to, { timeoutMs: 5000 })),
+    Array.from({ length: CONNECTIONS }, () => kernel.dialer({}).dial(to, { timeoutMs: 30_000 })),
   );
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  const full = await ask();
+  const pause = () => new Promise((resolve) => setTimeout(resolve, 300));
+  let full = await ask();
+  for (let before = -1; before !== full.accepted || before === 0; full = await ask()) {
+    before = full.accepted;
+    await pause();
+  }
   assert(full.accepted < CONNECTIONS, `${full.accepted} were accepted with ${FDS_MAX} fds`);
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  const idle = await ask();
-  assertEquals(idle.accepted, full.accepted);
-  assert(idle.cpuMs - full.cpuMs < 150, `${idle.cpuMs - full.cpuMs} ms of CPU in 300 ms`);
+  // A collection falls into one such while or another, hardly into all of them.
+  const cpuMs: number[] = [];
+  for (let look = 0; look < 5 && !(Math.min(...cpuMs) < 150); look++) {
+    const { cpuMs: beforeMs } = await ask();
+    await pause();
+    const idle = await ask();
+    assertEquals(idle.accepted, full.accepted);
+    cpuMs.push(idle.cpuMs - beforeMs);
+  }
+  assert(Math.min(...cpuMs) < 150, `${cpuMs} ms of CPU in 300 ms each`);
 
   // Those in service end; those in the queue are served, without having to come again.
   const served = streams.slice(0, full.accepted);
@@ -56,7 +66,7 @@ Deno.test("an acceptor without fds left neither dies nor spins, and goes on when
   await output.cancel();
   const { code } = await child.status;
   assertEquals(code, 0);
-  await kernel.dialer({}).dial(to, { timeoutMs: 1000 }).then(
+  await kernel.dialer({}).dial(to, { timeoutMs: 30_000 }).then(
     () => assert(false, "the child still listens"),
     (error) => assert(error instanceof DialError),
   );

@@ -8,5 +8,5 @@ Deno.test("sockets, listeners and relays leave no fd behind", async () => {
   }).output();
   const text = new TextDecoder().decode(stdout);
   assert(success, text + new TextDecoder().decode(stderr));
-  assert(/\b5 passed\b/.test(text), text);
+  assert(/\b6 passed\b/.test(text), text);
 });

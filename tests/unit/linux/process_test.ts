@@ -93,9 +93,19 @@ Deno.test("othersTurn() is a turn for sockets and timers too, and takes no milli
   await work;
   client.close();
   server.close();
-  const start = performance.now();
-  for (let round = 0; round < 200; round++) await othersTurn();
-  assert(performance.now() - start < 200, `${(performance.now() - start) / 200} ms each`);
+  const ROUNDS = 100;
+  const msOf = async (turn: () => Promise<unknown>): Promise<number> => {
+    const start = performance.now();
+    for (let round = 0; round < ROUNDS; round++) await turn();
+    return performance.now() - start;
+  };
+  // A timer's turn takes its millisecond, whatever else this machine does. The best of a few pairs is nobody's noise.
+  const ratios: number[] = [];
+  for (let pair = 0; pair < 10 && !(Math.min(...ratios) < 0.5); pair++) {
+    const turnsMs = await msOf(othersTurn);
+    ratios.push(turnsMs / await msOf(() => new Promise((resolve) => setTimeout(resolve, 1))));
+  }
+  assert(Math.min(...ratios) < 0.5, `${ratios} of a timer's turn`);
 });
 
 Deno.test("threadProcessorMs() counts this thread's work, and neither sleep nor what other threads do", async () => {

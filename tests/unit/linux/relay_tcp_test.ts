@@ -11,7 +11,7 @@ const dialer = kernel.dialer({});
 async function connection(at: string): Promise<[ByteStream, ByteStream]> {
   const acceptor: Acceptor = kernel.listen(listenOptions(at));
   const arriving = firstArrival(acceptor);
-  const dialed = await dialer.dial(acceptor.address, { timeoutMs: 5000 });
+  const dialed = await dialer.dial(acceptor.address, { timeoutMs: 30_000 });
   const { stream } = await arriving;
   acceptor.close();
   return [dialed, stream];

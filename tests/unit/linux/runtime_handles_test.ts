@@ -15,6 +15,7 @@ import {
   readNoMore,
   readOn,
 } from "../../../lib/linux/runtime_handles.ts";
+import { until } from "../../support/netns.ts";
 import { ip } from "./support.ts";
 
 const HERE = "127.61.1.1";
@@ -174,21 +175,20 @@ Deno.test("readOn() and readNoMore() start and stop reading at the kernel", asyn
     return true;
   });
   const soon = () => new Promise((resolve) => setTimeout(resolve, 30));
+  const hears = (text: string) => until(`"${text}"`, () => got === text, () => got);
   accepted.write("one ");
   await soon();
   assertEquals(got, "", "nothing before the start");
   readOn(client);
-  await soon();
+  await hears("one ");
   accepted.write("two ");
-  await soon();
-  assertEquals(got, "one two ");
+  await hears("one two ");
   readNoMore(client);
   accepted.write("three");
   await soon();
   assertEquals(got, "one two ", "stopped");
   readOn(client);
-  await soon();
-  assertEquals(got, "one two three");
+  await hears("one two three");
   await end();
 });
 

@@ -58,7 +58,7 @@ function follow(plane: ControlPlane, onDemand = false, more: Partial<Endpoint> =
 
 const errorOf = (watch: XdsWatch) => watch.status().lastError ?? "";
 
-async function certify(plane: ControlPlane, more: Partial<Endpoint> = {}, timeoutMs = 5_000) {
+async function certify(plane: ControlPlane, more: Partial<Endpoint> = {}, timeoutMs = 30_000) {
   using channel = await connectChannel({ ...endpointOf(plane), ...more }, realNetwork);
   const authority = createCaAuthority({
     clock: realClock,

@@ -10,7 +10,7 @@ import { responseBytes, type ResponseInit } from "./messages.ts";
 import type { Minted } from "../../support/pki.ts";
 
 const PATH = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 
 /** One stream as the server sees it. */
 export class Stream {
