@@ -150,11 +150,14 @@ class Churn implements Soaked {
   }
 
   complaints(): readonly string[] {
+    return this.#wrong;
+  }
+
+  grown(): string {
     const limit = this.#rssBefore * RSS_FACTOR_MAX + RSS_SLACK_KB;
-    const grown = this.#rssLast > limit
-      ? [`RSS is ${this.#rssLast} kB after ${this.#rssBefore} kB, over ${Math.round(limit)} kB`]
-      : [];
-    return [...this.#wrong, ...grown];
+    return this.#rssLast <= limit
+      ? ""
+      : `RSS is ${this.#rssLast} kB after ${this.#rssBefore} kB, over ${Math.round(limit)} kB`;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

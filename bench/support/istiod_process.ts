@@ -17,7 +17,7 @@ export interface Answer {
   readonly rejected?: string;
 }
 
-const PATIENCE_MS = 120_000;
+const PATIENCE_MS = 300_000;
 const script = new URL("./mesh_istiod.ts", import.meta.url).pathname;
 
 export class Istiod implements AsyncDisposable {

@@ -7,6 +7,11 @@ import type { Host } from "../../tests/support/netns.ts";
 /** A run that has not ended by itself this long after its time is killed and counts as failed. */
 const OVERRUN_SECONDS = 15;
 
+/** What iperf3 says of a server that is at another run; for so long it is asked again. */
+const BUSY = "the server is busy";
+const BUSY_TRIES_MAX = 60;
+const BUSY_PAUSE_MS = 500;
+
 export interface Transfer {
   readonly bytes: number;
   readonly gigabitsPerSecond: number;
@@ -28,10 +33,15 @@ export async function iperf(
   target: string,
   run: { readonly streams: number; readonly reversed: boolean; readonly seconds: number },
 ): Promise<Transfer> {
-  const { code, out } = await client.try(
+  const command =
     `${limited(run.seconds)} iperf3 -J -c ${target} -t ${run.seconds} -P ${run.streams}` +
-      (run.reversed ? " -R" : ""),
-  );
+    (run.reversed ? " -R" : "");
+  let { code, out } = await client.try(command);
+  // The server takes one run at a time, and may not have seen the end of the last one yet.
+  for (let tries = 0; tries < BUSY_TRIES_MAX && out.includes(BUSY); tries++) {
+    await new Promise((resolve) => setTimeout(resolve, BUSY_PAUSE_MS));
+    ({ code, out } = await client.try(command));
+  }
   const parsed = parseReport(out);
   const received = parsed.end?.sum_received;
   if (code === 0 && parsed.error === undefined && received !== undefined) {

@@ -62,10 +62,13 @@ Deno.test("a push that gives one service a million endpoints: taken within bound
   await using istiod = await Istiod.start(1_000);
   const ours = { name: "ours", env: { ZTUNNEL_WORKER_THREADS: "1" } };
   const options = { endpointsCount: ENDPOINTS_COUNT, restMs: 0 };
-  const { rejected, peakBytes, stallMs, isLastReached } = await hostilePush(istiod, ours, options);
+  const push = await hostilePush(istiod, ours, options);
+  const { rejected, peakBytes, stallMs, isLastReached } = push;
   strictEqual(rejected, undefined);
   ok(isLastReached);
   ok(peakBytes <= HOSTILE_TARGETS.peakBytes, `${peakBytes} bytes`);
-  // Beside the other tests wall-clock time is not the program's alone.
-  ok(stallMs > 0 && stallMs <= 5 * HOSTILE_TARGETS.stallMs, `${stallMs} ms`);
+  // Beside the other tests wall-clock time is not the program's alone: by so much it was held up in all.
+  const heldUp = Math.max(1, push.tookMs / (push.cpuSeconds * 1_000));
+  const stallMsMax = 5 * HOSTILE_TARGETS.stallMs * heldUp;
+  ok(stallMs > 0 && stallMs <= stallMsMax, `${stallMs} of ${stallMsMax} ms`);
 });

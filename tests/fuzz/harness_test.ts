@@ -1,7 +1,8 @@
 import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
 import { type FuzzTarget, run } from "../support/fuzz.ts";
 
-const SHORT = { seconds: 0.05, seed: 7 };
+const SHORT = { seconds: 0.3, seed: 7 };
+const INPUTS = 50;
 
 function target(corpus: readonly number[][], attempt: FuzzTarget["try"]): FuzzTarget {
   return { name: "a target", corpus: corpus.map((bytes) => Uint8Array.from(bytes)), try: attempt };
@@ -21,7 +22,7 @@ Deno.test("run() finds what mutation can reach, says the seed, and shrinks it", 
     if (input.includes(0x7f)) throw new Error("planted");
     return "fine";
   });
-  const message = await messageOf(run(planted, { seconds: 5, seed: 7 }));
+  const message = await messageOf(run(planted, { seconds: 60, seed: 7 }));
   match(message, /^a target, SEED=7, input 7f: Error: planted$/);
 });
 
@@ -31,10 +32,12 @@ Deno.test("run() tries the same inputs with the same seed", async () => {
     const tried: string[] = [];
     const short = target([[1, 2, 3]], (input) => String(tried.push(input.join()) > 0));
     await run(short, SHORT);
-    inputs.push(tried.slice(0, 50));
+    inputs.push(tried);
   }
-  ok(inputs[0]!.length > 10);
-  deepStrictEqual(inputs[0], inputs[1]);
+  // As far as both came, which is the machine's affair.
+  const count = Math.min(INPUTS, ...inputs.map(({ length }) => length));
+  ok(count > 10);
+  deepStrictEqual(inputs[0]!.slice(0, count), inputs[1]!.slice(0, count));
 });
 
 Deno.test("run() counts outcomes and learns from new ones", async () => {
@@ -58,7 +61,7 @@ Deno.test("run() keeps inputs within the target's size, and refuses endless outc
   }, SHORT);
   ok(longest > 8 && longest <= 64, `${longest} bytes`);
   let count = 0;
-  await rejects(run(target([], () => `${count++}`), { seconds: 5, seed: 7 }), /too many outcomes/);
+  await rejects(run(target([], () => `${count++}`), { seconds: 60, seed: 7 }), /too many outcomes/);
 });
 
 Deno.test("run() takes an input that lasts for a finding", async () => {
@@ -68,7 +71,7 @@ Deno.test("run() takes an input that lasts for a finding", async () => {
     return "slow";
   });
   const message = await messageOf(run({ ...slow, inputMsMax: 20 }, SHORT));
-  match(message, /SEED=7, input : took over 20 ms, twice$/);
+  match(message, /SEED=7, input : took over 20 ms, each of 4 times$/);
 });
 
 Deno.test("run() takes a heap that grows for a finding, and no other", async () => {
@@ -76,6 +79,6 @@ Deno.test("run() takes a heap that grows for a finding, and no other", async () 
   const startMs = performance.now();
   const grow = (bytesPerMs: number) => () => 100e6 + (performance.now() - startMs) * bytesPerMs;
   await run(quiet, { seconds: 1, seed: 7, heapUsed: grow(1_000) });
-  const message = await messageOf(run(quiet, { seconds: 1, seed: 7, heapUsed: grow(1e6) }));
+  const message = await messageOf(run(quiet, { seconds: 3, seed: 7, heapUsed: grow(1e6) }));
   match(message, /^a target, SEED=7: the heap grew by [\d.]+ bytes$/);
 });

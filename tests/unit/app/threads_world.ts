@@ -13,6 +13,8 @@ import { workload } from "../mesh/builders.ts";
 
 export const INFO = { name: "web-1", namespace: "shop", serviceAccount: "web" };
 export const MORTAL = new URL("./mortal_worker.ts", import.meta.url);
+/** See mortal_worker.ts. */
+const HANGING = "TEST_HANGING_THREAD";
 const ENV = { ZTUNNEL_BIND_ADDRESS: "127.71.1.1", UNSTABLE_ENABLE_SOCKS5: "true" };
 export const APP = { ip: "127.71.1.9", port: 8080 };
 
@@ -76,11 +78,13 @@ export class World implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    Deno.env.delete(HANGING);
     this.orders.close();
     await this.threads[Symbol.asyncDispose]();
   }
 
   order(thread: number, how: "die" | "hang"): void {
+    if (how === "hang") Deno.env.set(HANGING, `data-${thread}`);
     this.orders.postMessage({ thread: `data-${thread}`, how });
   }
 

@@ -2,7 +2,7 @@
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { GrpcError, type GrpcStream } from "#grpc";
-import { wholeOf } from "../../support/network.ts";
+import { pause, wholeOf } from "../../support/network.ts";
 import { GRPC, type Heads, PATH, type Serve, test, withServer } from "./raw_server.ts";
 
 function framed(text: string, flag = 0): Buffer {
@@ -230,7 +230,8 @@ test("after GOAWAY a running call goes on, and a new one is refused", async () =
     const stream = channel.stream(PATH);
     await wholeOf((await stream.next())!);
     for (const session of sessions) session.close();
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    // It has to be heard: some turns, however long each of them takes.
+    for (let turns = 0; turns < 20; turns++) await pause(5);
     const { failure } = await heard(channel.stream(PATH));
     strictEqual(failure?.code, 14, String(failure));
     match(failure.details, /GOAWAY/);

@@ -27,9 +27,11 @@ async function fill(stream: ByteStream): Promise<void> {
       taken++;
     }
   })().catch(() => {});
-  for (let before = -1; before !== taken;) {
+  // More than one look, since a busy machine may stand still itself.
+  for (let before = -1, equal = 0; equal < 5;) {
     before = taken;
-    await realClock.sleep(30);
+    await realClock.sleep(10);
+    equal = before === taken ? equal + 1 : 0;
   }
 }
 

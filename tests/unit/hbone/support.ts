@@ -122,7 +122,7 @@ export async function hangUp(stream: ByteStream): Promise<void> {
 
 /** Waits, a few turns at a time, until `condition` holds. */
 export async function until(condition: () => boolean, what: string): Promise<void> {
-  const deadlineMs = realClock.monotonicMs() + 5_000;
+  const deadlineMs = realClock.monotonicMs() + 60_000;
   while (!condition()) {
     if (realClock.monotonicMs() > deadlineMs) throw new Error(`still not: ${what}`);
     await realClock.sleep(2);

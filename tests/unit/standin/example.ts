@@ -41,7 +41,7 @@ export function request(
 
 /** Real sockets take real time. */
 export async function until(what: string, isSo: () => boolean): Promise<void> {
-  for (let round = 0; round < 1_000; round++) {
+  for (let round = 0; round < 6_000; round++) {
     if (isSo()) return;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }

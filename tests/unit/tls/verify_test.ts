@@ -1,4 +1,5 @@
 import { deepStrictEqual, ok, strictEqual, throws } from "node:assert/strict";
+import { OwnProcess } from "#linux";
 import { CertificateError, trustRoots, verifyPeer } from "#tls";
 import { attacks } from "../../support/attacks.ts";
 import * as der from "../../support/der_writer.ts";
@@ -95,9 +96,12 @@ Deno.test("verifyPeer() gives up after a bounded search", () => {
   const keys = newKeys("p256");
   const loop = Array.from({ length: 7 }, () => mintRoot({ commonName: "loop", keys }));
   const leaf = mintLeaf(loop[0]!, { uris: [WEB] });
-  const before = performance.now();
-  strictEqual(codeOf(() => verify([leaf, ...loop])), "untrusted");
-  ok(performance.now() - before < 1_000, "the search took too long");
+  const tookMs = [1, 2, 3].map(() => {
+    const before = OwnProcess.threadProcessorMs();
+    strictEqual(codeOf(() => verify([leaf, ...loop])), "untrusted");
+    return OwnProcess.threadProcessorMs() - before;
+  });
+  ok(Math.min(...tookMs) < 1_000, `${tookMs} ms of processor time`);
 });
 
 Deno.test("verifyPeer() looks at the clock every time, also for a path that it knows", () => {

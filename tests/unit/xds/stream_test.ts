@@ -56,7 +56,7 @@ async function textOf(metrics: Metrics): Promise<string> {
 }
 
 async function until(what: string, isSo: () => boolean): Promise<void> {
-  for (let round = 0; round < 500; round++) {
+  for (let round = 0; round < 6_000; round++) {
     if (isSo()) return;
     await realClock.sleep(10);
   }
@@ -258,6 +258,7 @@ test("3.10: an attempt is one connection, also after it was given up", async () 
     await until("it has failed", () => errorOf(watch) !== "");
     await watch[Symbol.asyncDispose]();
     const { streams } = watch.status();
+    await until("all have come", () => connectionsCount >= streams);
     await realClock.sleep(400);
     strictEqual(connectionsCount, streams);
   } finally {
