@@ -42,7 +42,8 @@ test("9.4 a root is replaced step by step under traffic, every connection a new 
   await using mesh = await XdsMesh.start({
     network: "127.8.1",
     env: NO_POOL,
-    plane: { certificateLifetimeMsMax: 6_000 },
+    // Renewed after 2.5 s, and good for 7.5 s more.
+    plane: { certificateLifetimeMsMax: 10_000 },
   });
   const { plane, credentials, client } = mesh;
   const traffic = await Traffic.start(client, BETWEEN_MS);

@@ -21,12 +21,18 @@ test("istiod is cut for seconds: traffic goes on, both come back by backoff, not
   await plane.suspend();
   plane.records.clear();
   const openedBefore = traffic.okCount;
-  await pause(2_500);
-  ok(traffic.okCount > openedBefore + 40, `${traffic.okCount} exchanges`);
+  await pause(2_000);
+  await until(
+    "traffic goes on, and both have tried often",
+    () =>
+      traffic.okCount > openedBefore + 40 &&
+      [client, server].every((proxy) => retriesMs(proxy).length >= 4),
+    () => `${traffic.okCount} exchanges\n${client.output}`,
+  );
   for (const proxy of [client, server]) {
     ok(await proxy.isReady(), "readiness is never revoked");
     const waits = retriesMs(proxy);
-    ok(waits.length >= 4 && waits.length < 12, `waits: ${waits}`);
+    ok(waits.length < 12, `waits: ${waits}`);
     // Doubling, give or take a fifth.
     for (const [index, wait] of waits.slice(1).entries()) {
       ok(wait > waits[index]! && wait < 3 * waits[index]!, `waits: ${waits}`);
@@ -157,6 +163,7 @@ test("SIGTERM is honoured before istiod has said anything: connected, unreachabl
     await using mesh = await XdsMesh.start({
       network: "127.7.7",
       only: "client",
+      env: { CONNECTION_TERMINATION_DEADLINE: "60s" },
       mayFail: true,
       prepare,
     });
@@ -170,6 +177,6 @@ test("SIGTERM is honoured before istiod has said anything: connected, unreachabl
     const startedMs = performance.now();
     client.signal("SIGTERM");
     strictEqual((await client.exited).code, 0, client.output);
-    ok(performance.now() - startedMs < 5_000, "within five seconds");
+    ok(performance.now() - startedMs < 30_000, "long before the deadline of a drain");
   }
 });

@@ -112,9 +112,8 @@ Deno.test({
     strictEqual(xds.state, "connected");
     strictEqual(xds.stalenessSeconds, 0);
     const before = traffic.okCount;
-    await pause(300);
-    ok(traffic.okCount > before, "traffic goes on");
+    await until("traffic goes on", () => traffic.okCount > before);
     deepStrictEqual(await traffic.stop(), []);
-    ok(traffic.okCount > 200, `${traffic.okCount} exchanges`);
+    ok(traffic.okCount > 50, `${traffic.okCount} exchanges`);
   },
 });

@@ -118,12 +118,12 @@ test("3.9, 9.1: two proxies get mesh and certificates from servers, are ready on
 test("14.8: SIGTERM is honoured while the control plane has said nothing", async () => {
   using plane = await ControlPlane.start(HOST, [leaf]);
   using ca = await CaServer.start(HOST, [leaf], root);
-  await using client = await start(plane, ca, "client");
+  await using client = await start(plane, ca, "client", { CONNECTION_TERMINATION_DEADLINE: "60s" });
   await (await plane.stream()).request();
   client.signal("SIGTERM");
   const startMs = performance.now();
   strictEqual((await client.exited).code, 0, client.output);
-  ok(performance.now() - startMs < 5_000);
+  ok(performance.now() - startMs < 30_000);
 });
 
 test("3.11: the local mesh is there beside the control plane's, and is read only once", async () => {

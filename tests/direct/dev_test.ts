@@ -71,6 +71,9 @@ testAsRoot(
     }).spawn();
     // The download is not what is timed: the first run of npx may fetch Deno, so it is asked for its version first.
     strictEqual((await run(`cd ${folder} && npx -y deno@2.9.6 --version`)).code, 0);
+    const helpStartMs = performance.now();
+    strictEqual((await run(`cd ${folder} && npx -y deno@2.9.6 run -A main.ts --help`)).code, 0);
+    const helpMs = performance.now() - helpStartMs;
     const startMs = performance.now();
     const dev = startDev(folder, ["npx", "-y", "deno@2.9.6", "task", "dev"]);
     try {
@@ -79,14 +82,16 @@ testAsRoot(
         () => /Ctrl-C ends everything/.test(dev.output()),
         dev.output,
       );
-      ok(performance.now() - startMs < 20_000, "within 20 s");
+      const tookMs = performance.now() - startMs;
+      // What the README promises of a machine that starts our program in a second; a slower one gets its share.
+      ok(tookMs < 20_000 || tookMs < 20 * helpMs, `${tookMs} ms; --help takes ${helpMs} ms`);
       const commands = dev.output().match(/curl --socks5-hostname \S+ \S+/g) ?? [];
       strictEqual(commands.length, 2, dev.output());
 
-      const allowed = await run(`${commands[0]} -s -S -m 10`);
+      const allowed = await run(`${commands[0]} -s -S -m 60`);
       strictEqual(allowed.code, 0, allowed.out);
       match(allowed.out, /Hello from hello/);
-      const refused = await run(`${commands[1]} -s -S -m 10`);
+      const refused = await run(`${commands[1]} -s -S -m 60`);
       ok(refused.code !== 0, refused.out);
       // How curl words a reset depends on when it comes; the reason is in the lines below.
 
@@ -149,9 +154,9 @@ async function editAndFollow(folder: string, dev: Dev, commands: readonly string
     () => /pushed policies to=demo\/server resources=1 /.test(dev.output()),
     dev.output,
   );
-  let now = await run(`${commands[1]} -s -S -m 10`);
+  let now = await run(`${commands[1]} -s -S -m 60`);
   await until("the second curl is let through", async () => {
-    now = await run(`${commands[1]} -s -S -m 10`);
+    now = await run(`${commands[1]} -s -S -m 60`);
     return now.code === 0;
   }, () => now.out);
   match(now.out, /Hello from vault/);
@@ -161,7 +166,7 @@ async function editAndFollow(folder: string, dev: Dev, commands: readonly string
     () => /dev\.yaml:\d+:\d+: .*polices/.test(dev.output()),
     dev.output,
   );
-  strictEqual((await run(`${commands[1]} -s -S -m 10`)).code, 0, "nothing is lost by a mistake");
+  strictEqual((await run(`${commands[1]} -s -S -m 60`)).code, 0, "nothing is lost by a mistake");
 }
 
 async function checkCapture(capture: Deno.ChildProcess, path: string): Promise<void> {

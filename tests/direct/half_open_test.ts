@@ -7,9 +7,12 @@ const CLIENT = "127.1.11.1";
 const SERVER = "127.1.11.2";
 /** Keeps what it accepts and never finishes; with `drip` it sends a byte now and then. */
 const PORTS = { holding: 8080, dripping: 8081 } as const;
-const LINGER_MS = 1_500;
-const DRIP_MS = 300;
+/** So long that a busy machine neither makes a drip come too late nor lets the linger pass before the gauge is read. */
+const LINGER_MS = 6_000;
+const DRIP_MS = 600;
 const DRIPS = 12;
+const IDLE_MS = 4_000;
+const BYTES = 9;
 
 const MESH = `
 workloads:
@@ -84,7 +87,7 @@ Deno.test({
     strictEqual((await readToEnd(dripping)).length, DRIPS);
     const said = () => client.lines.concat(server.lines).filter((line) => /half-closed/.test(line));
     await until("the line", () => said().length > 0, () => client.output + server.output);
-    match(said()[0]!, /error="connection closed: half-closed, and no byte for 1\.5 s"/);
+    match(said()[0]!, /error="connection closed: half-closed, and no byte for 6 s"/);
     for (const proxy of [client, server]) {
       await until(
         "the gauge is down",
@@ -102,19 +105,23 @@ Deno.test({
   name: "an idle timeout ends whole connections too, where somebody asks for it",
   ...LEAKLESS,
 }, () =>
-  withProxies({ ZTUNNEL_IDLE_TIMEOUT: "1s" }, async (client, server) => {
+  withProxies({ ZTUNNEL_IDLE_TIMEOUT: `${IDLE_MS}ms` }, async (client, server) => {
     const connection = await socksConnect(CLIENT, SERVER, PORTS.holding);
     const startMs = performance.now();
-    for (let bytes = 0; bytes < 6; bytes++) {
+    for (let bytes = 0; bytes < BYTES; bytes++) {
       await connection.write(Uint8Array.of(bytes));
-      await new Promise((resolve) => setTimeout(resolve, 300));
+      await new Promise((resolve) => setTimeout(resolve, DRIP_MS));
     }
     const end = await readToEnd(connection).then(() => "end", () => "reset");
     strictEqual(end, "reset");
     const tookMs = performance.now() - startMs;
-    ok(tookMs > 2_300, `ended after ${tookMs} ms, and a byte moved after 1500`);
+    const lastMs = (BYTES - 1) * DRIP_MS;
+    ok(
+      tookMs > lastMs + IDLE_MS - 300,
+      `ended after ${tookMs} ms, and a byte moved after ${lastMs}`,
+    );
     const said = () =>
-      client.lines.concat(server.lines).filter((line) => /no byte for 1 s/.test(line));
+      client.lines.concat(server.lines).filter((line) => /no byte for 4 s/.test(line));
     await until("the line", () => said().length > 0, () => client.output + server.output);
     connection.close();
   }));

@@ -29,6 +29,10 @@ async function start(
   return await ProxyProcess.start({ ip, workload: name, meshPath, env });
 }
 
+/** Who waits for the deadline of a drain is told from who does not, however slow the machine is. */
+const DRAIN_MS = 60_000;
+const LONG_DRAIN = { CONNECTION_TERMINATION_DEADLINE: `${DRAIN_MS}ms` };
+
 Deno.test("an idle proxy ends at once and with 0 on SIGTERM, on SIGINT and on /quitquitquit", async () => {
   for (
     const stop of [
@@ -41,11 +45,11 @@ Deno.test("an idle proxy ends at once and with 0 on SIGTERM, on SIGINT and on /q
       },
     ]
   ) {
-    await using proxy = await start("client");
+    await using proxy = await start("client", LONG_DRAIN);
     const startMs = performance.now();
     await stop(proxy);
     strictEqual((await proxy.exited).code, 0, proxy.output);
-    ok(performance.now() - startMs < 5_000, "within five seconds");
+    ok(performance.now() - startMs < DRAIN_MS / 2, "long before its deadline");
   }
 });
 
@@ -56,10 +60,10 @@ Deno.test("a proxy without threads of its own waits for none when it ends", asyn
   ok(!/data thread/.test(proxy.output), proxy.output);
 });
 
-Deno.test("a drain waits for an open connection, and ends within a second after it", async () => {
+Deno.test("a drain waits for an open connection, and ends as soon as it is over", async () => {
   await using _application = doublingServer(SERVER, 8080);
   await using client = await start("client");
-  await using server = await start("server");
+  await using server = await start("server", LONG_DRAIN);
   const connection = await socksConnect(CLIENT, SERVER, 8080);
   await connection.write(new TextEncoder().encode("x"));
   ok(await connection.read(new Uint8Array(8)));
@@ -76,8 +80,8 @@ Deno.test("a drain waits for an open connection, and ends within a second after 
   connection.close();
   const startMs = performance.now();
   strictEqual((await exited).code, 0, server.output);
-  ok(performance.now() - startMs < 1_500, `took ${performance.now() - startMs} ms`);
-  strictEqual(client.lines.length, 1);
+  ok(performance.now() - startMs < DRAIN_MS / 2, `took ${performance.now() - startMs} ms`);
+  await until("the client's line", () => client.lines.length === 1, () => client.output);
 });
 
 Deno.test("a drain that nobody heeds is forced at its deadline, with the line saying so", async () => {
@@ -91,7 +95,8 @@ Deno.test("a drain that nobody heeds is forced at its deadline, with the line sa
   server.signal("SIGTERM");
   strictEqual((await server.exited).code, 0, server.output);
   const tookMs = performance.now() - startMs;
-  ok(tookMs > 900 && tookMs < 4_000, `took ${tookMs} ms`);
+  // Nobody ends the connection: without the deadline it would take for ever.
+  ok(tookMs > 900 && tookMs < 30_000, `took ${tookMs} ms`);
   match(server.output, /error="connection closed due to connection drain"/);
   connection.close();
 });
@@ -99,7 +104,7 @@ Deno.test("a drain that nobody heeds is forced at its deadline, with the line sa
 Deno.test("a drain ends probes and new connections at once, and a second SIGINT ends it too", async () => {
   await using _application = doublingServer(SERVER, 8080);
   await using _client = await start("client");
-  await using server = await start("server", { CONNECTION_TERMINATION_DEADLINE: "60s" });
+  await using server = await start("server", LONG_DRAIN);
   const connection = await socksConnect(CLIENT, SERVER, 8080);
   await connection.write(new TextEncoder().encode("x"));
   ok(await connection.read(new Uint8Array(8)));
@@ -120,7 +125,7 @@ Deno.test("a drain ends probes and new connections at once, and a second SIGINT 
   const startMs = performance.now();
   server.signal("SIGINT");
   strictEqual((await server.exited).code, 0, server.output);
-  ok(performance.now() - startMs < 2_000, "at once");
+  ok(performance.now() - startMs < DRAIN_MS / 2, "long before its deadline");
   connection.close();
 });
 
@@ -199,7 +204,7 @@ Deno.test("a proxy that was told to ends with the process that started it", asyn
   const parent = new Deno.Command("sh", {
     args: [
       "-c",
-      `"${Deno.execPath()}" run -A --quiet "${main}" proxy & echo $!; sleep 30`,
+      `"${Deno.execPath()}" run -A --quiet "${main}" proxy & echo $!; sleep 300`,
     ],
     env: {
       PROXY_MODE: "dedicated",

@@ -48,7 +48,7 @@ async function opened(host: string): Promise<Deno.TcpConn> {
 /** An HBONE connection that has been answered one CONNECT. */
 async function rawTunnel(): Promise<RawPeer> {
   const dialer = createKernel({ clock: realClock }).dialer({});
-  const stream = await dialer.dial({ ip: Ip.parse(IP)!, port: 15008 }, { timeoutMs: 5_000 });
+  const stream = await dialer.dial({ ip: Ip.parse(IP)!, port: 15008 }, { timeoutMs: 30_000 });
   const authority = await createDevAuthority(realClock);
   const bundle = await authority.sign(SpiffeId.of("cluster.local", "shop", "peer"), 3_600_000);
   const peer = await RawPeer.client(

@@ -124,7 +124,7 @@ Deno.test("a method other than CONNECT is answered 400, and the connection goes 
   withServer(async (server) => {
     const { bundleOf, dialer, tls } = await clientParts();
     const { stream } = await tls.client(
-      await dialer.dial(HOP, { timeoutMs: 5_000 }),
+      await dialer.dial(HOP, { timeoutMs: 30_000 }),
       await bundleOf(PEER),
       [SERVER],
     );
@@ -153,7 +153,7 @@ Deno.test("a peer of another trust domain is cut off at its handshake", () =>
     let isCutOff = false;
     try {
       const { stream } = await tls.client(
-        await dialer.dial(HOP, { timeoutMs: 5_000 }),
+        await dialer.dial(HOP, { timeoutMs: 30_000 }),
         await bundleOf(FOREIGNER),
         [SERVER],
       );

@@ -20,13 +20,19 @@ testAsRoot(
         [node.b, VIP_A],
       ] as const
     ) {
-      const { code, out } = await host.try(`curl -s -S -m 10 http://${target}/`);
+      const { code, out } = await host.try(`curl -s -S -m 60 http://${target}/`);
       strictEqual(code, 0, `${target}: ${out}\n${node.logs()}`);
       // The application sees who called, not the proxy.
       match(out, host === node.a ? /you are 10\.9\.0\.1$/m : /you are 10\.9\.0\.2$/m);
     }
-    await until("both lines", () => /direction="inbound"/.test(node.proxyB.output()));
-    const line = node.proxyA.output().split("\n").find((text) => /dst.service="b\.shop/.test(text));
+    const ofService = () =>
+      node.proxyA.output().split("\n").find((text) => /dst.service="b\.shop/.test(text));
+    await until(
+      "both lines",
+      () => /direction="inbound"/.test(node.proxyB.output()) && ofService() !== undefined,
+      () => node.logs(),
+    );
+    const line = ofService();
     match(
       line ?? "",
       /\tinfo\taccess\tconnection complete\tsrc\.addr=10\.9\.0\.1:\d+ src\.workload="a"/,
@@ -94,15 +100,19 @@ testAsRoot(
 `);
     const denied = await node.client(node.a, "outcome", VIP_B, "9000");
     strictEqual(denied["ended"], "reset", JSON.stringify(denied));
-    const allowed = await node.a.try(`curl -s -m 10 http://${VIP_B}/`);
+    const allowed = await node.a.try(`curl -s -m 60 http://${VIP_B}/`);
     strictEqual(allowed.code, 0, `port 8080 is not denied: ${node.logs()}`);
     await until(
       "the server says why",
       () => /explicitly denied by: shop\/no/.test(node.proxyB.output()),
     );
-    match(
-      node.proxyA.output(),
-      /error\taccess\tconnection complete\t.*error="http status: 401 Unauthorized"/,
+    await until(
+      "the client's proxy says so too",
+      () =>
+        /error\taccess\tconnection complete\t.*error="http status: 401 Unauthorized"/.test(
+          node.proxyA.output(),
+        ),
+      () => node.logs(),
     );
     match(
       node.proxyB.output(),
@@ -143,7 +153,7 @@ testAsRoot(
   PROGRAMS,
   async () => {
     await using node = await Node.start();
-    const plain = await node.outside.try("curl -s -S -m 10 http://10.9.1.2:8080/");
+    const plain = await node.outside.try("curl -s -S -m 60 http://10.9.1.2:8080/");
     strictEqual(plain.code, 0, `${plain.out}\n${node.logs()}`);
     match(plain.out, /you are 10\.9\.1\.9/);
     await until(
@@ -161,14 +171,14 @@ testAsRoot(
       () => /mesh reloaded/.test(node.proxyB.output()),
       () => node.proxyB.output(),
     );
-    const denied = await node.outside.try("curl -s -S -m 10 http://10.9.1.2:8080/");
+    const denied = await node.outside.try("curl -s -S -m 60 http://10.9.1.2:8080/");
     ok(denied.code !== 0, "strict mutual TLS refuses plaintext");
     await until(
       "the server's reason",
       () => /policy rejection: explicitly denied by: shop\/strict/.test(node.proxyB.output()),
       () => `${denied.out}\n${node.logs()}`,
     );
-    const meshed = await node.a.try(`curl -s -m 10 http://${VIP_B}/`);
+    const meshed = await node.a.try(`curl -s -m 60 http://${VIP_B}/`);
     strictEqual(meshed.code, 0, `meshed clients still may: ${node.logs()}`);
   },
 );

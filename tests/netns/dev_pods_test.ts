@@ -113,7 +113,7 @@ testAsRoot(
         "the new pod is answered by what was denied",
         async () =>
           /Hello from vault/.test(
-            await tried("ip netns exec late curl -s -m 5 http://vault.demo.svc.cluster.local/"),
+            await tried("ip netns exec late curl -s -m 60 http://vault.demo.svc.cluster.local/"),
           ),
         () => dev.output,
       );
@@ -137,7 +137,7 @@ testAsRoot(
       await dev.says(/removed namespace "client", which an earlier run had left/);
       await dev.says(/Ctrl-C ends everything/);
       match(
-        await tried("ip netns exec client curl -s -m 5 http://hello.demo.svc.cluster.local/"),
+        await tried("ip netns exec client curl -s -m 60 http://hello.demo.svc.cluster.local/"),
         /Hello/,
       );
     }

@@ -38,9 +38,14 @@ testAsRoot(
       { ...behindUs, 15008: "alert" },
       `from outside the mesh: ${node.logs()}`,
     );
-    match(node.proxyA.output(), /error="attempted recursive call to ourselves"/);
-    match(node.proxyB.output(), /error="attempted recursive call to ourselves"/);
-    const { code, out } = await node.a.try(`curl -s -S -m 10 http://${VIP_B}/`);
+    for (const proxy of [node.proxyA, node.proxyB]) {
+      await until(
+        "it says why",
+        () => /error="attempted recursive call to ourselves"/.test(proxy.output()),
+        () => node.logs(),
+      );
+    }
+    const { code, out } = await node.a.try(`curl -s -S -m 60 http://${VIP_B}/`);
     strictEqual(code, 0, `${out}\n${node.logs()}`);
     ok(!/bug:/.test(node.proxyA.output() + node.proxyB.output()), node.logs());
   },
@@ -63,11 +68,11 @@ testAsRoot(
     node.proxyB.signal("SIGKILL");
     await client.ended;
     match(client.output(), /ConnectionReset|read null/);
-    const startMs = performance.now();
     const later = await node.client(node.a, "outcome", VIP_B, "9000");
     // The connection is made with our proxy on the client's side, which is there.
     ok(["reset", "eof"].includes(String(later["ended"])), JSON.stringify(later));
-    ok(performance.now() - startMs < 5_000, "and it says so soon");
+    // A dial that nobody answers would last ten seconds.
+    ok(Number(later["ms"]) < 9_000, `and it says so soon: ${later["ms"]} ms`);
     const line =
       /error\taccess\tconnection complete\t.*error="io error: cannot dial 10\.9\.0\.2:15008: connection refused/;
     await until("its line", () => line.test(node.proxyA.output()), () => node.proxyA.output());

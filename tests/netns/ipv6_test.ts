@@ -13,15 +13,20 @@ testAsRoot(
     await node.b.start([...deno, app("http_server.ts"), B6, "8080"], ready);
     await node.b.start([...deno, app("echo_server.ts"), B6, "9000"], ready);
     for (const target of [`[${B6}]:8080`, `[${VIP6_B}]`]) {
-      const { code, out } = await node.a.try(`curl -g -s -S -m 10 http://${target}/`);
+      const { code, out } = await node.a.try(`curl -g -s -S -m 60 http://${target}/`);
       strictEqual(code, 0, `${target}: ${out}\n${node.logs()}`);
       match(out, new RegExp(`you are ${A6}$`, "m"));
     }
     strictEqual((await node.client(node.a, "who", VIP6_B, "9000"))["who"], A6);
-    await until("the lines", () => node.proxyB.output().split("direction=").length === 4);
-    const [line] = node.proxyA.output().split("\n").filter((text) => /dst\.service="b/.test(text));
+    const lines = () =>
+      node.proxyA.output().split("\n").filter((text) => /dst\.service="b/.test(text));
+    await until(
+      "the lines",
+      () => node.proxyB.output().split("direction=").length === 4 && lines().length > 0,
+      () => node.logs(),
+    );
     match(
-      line ?? "",
+      lines()[0]!,
       /src\.addr=\[fd09::1\]:\d+ src\.workload="a".* dst\.addr=\[fd09::2\]:15008 dst\.hbone_addr=\[fd09::2\]:8080/,
     );
     match(

@@ -11,7 +11,7 @@ import { testAsRoot } from "../support/needs.ts";
 /** Other tests of this process open files too, from below. */
 const NUMBER_MIN = 900;
 const INFO = { name: "a", namespace: "x", serviceAccount: "a" };
-const HOW = { timeoutMs: 1_000 };
+const HOW = { timeoutMs: 30_000 };
 
 async function sh(command: string): Promise<void> {
   const { success, stderr } = await new Deno.Command("sh", { args: ["-ec", command] }).output();

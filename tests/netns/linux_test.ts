@@ -21,7 +21,7 @@ const POD6 = "fd77::1";
 const CLIENT4 = "10.77.9.9";
 const CLIENT6 = "fd77:9::9";
 const MARK = 1337;
-const TIMEOUT_MS = 5000;
+const TIMEOUT_MS = 30_000;
 
 const ip = (text: string): Ip => Ip.parse(text)!;
 
@@ -265,9 +265,9 @@ testAsRoot(
     }
     const unmarked = listen("off");
     const to = unmarked.address;
-    const dialed = await kernel.dialer({}).dial(to, { timeoutMs: 1000, spoof: Ip.parse("192.0.2.9") });
+    const dialed = await kernel.dialer({}).dial(to, { timeoutMs: 30_000, spoof: Ip.parse("192.0.2.9") });
     told.push(dialed.local.ip);
-    await kernel.dialer({ mark: 1337 }).dial({ ...to, port: 80 }, { timeoutMs: 1000 }).catch((error) =>
+    await kernel.dialer({ mark: 1337 }).dial({ ...to, port: 80 }, { timeoutMs: 30_000 }).catch((error) =>
       told.push(error.name + " " + error.message)
     );
     dialed.abort();

@@ -196,6 +196,7 @@ testAsRoot(
       closedPlain: false,
     }, mesh.logs());
     await until("the reasons", () => mesh.lines(/explicitly denied by: demo\/strict/).length > 0);
+    await until("the port's", () => mesh.lines(/explicitly denied by: demo\/no-9000/).length > 0);
     match(mesh.lines(/explicitly denied by: demo\/no-9000/).join("\n"), /dst\.workload="open"/);
   },
 );

@@ -10,8 +10,8 @@ import { podIp6, SHARED_PROGRAMS, SharedNode } from "../support/shared_node.ts";
 import { Zds } from "../support/zds_agent.ts";
 
 const test = (name: string, body: () => Promise<void>) => testAsRoot(name, SHARED_PROGRAMS, body);
-const curl = (ip: string) => `curl -s -S --max-time 10 http://${ip}:8080/`;
-const curl6 = (index: number) => `curl -s -S --max-time 10 'http://[${podIp6(index)}]:8080/'`;
+const curl = (ip: string) => `curl -s -S --max-time 60 http://${ip}:8080/`;
+const curl6 = (index: number) => `curl -s -S --max-time 60 'http://[${podIp6(index)}]:8080/'`;
 /** The server listens on both families at once, and so says IPv4 addresses in the way of IPv6. */
 const mapped = (ip: string) => `you are ::ffff:${ip}\n`;
 
@@ -89,7 +89,7 @@ test("ztunnel's own metrics are scraped by a pod of the mesh, encrypted", async 
   assertEquals(await node.add(a), "");
   assertEquals(await node.snapshotSent(), "");
   await node.ready();
-  const scraped = await a.host.sh(`curl -s -S --max-time 10 http://${self}:15020/metrics`);
+  const scraped = await a.host.sh(`curl -s -S --max-time 60 http://${self}:15020/metrics`);
   match(scraped, /workload_manager_active_proxy_count 1\n/);
   await until(
     "our own end has told it",
@@ -169,7 +169,8 @@ test("an address that another pod takes over never fails its callers", async () 
     assertEquals(await node.add({ ...after, uid: `uid-b-${round}-again` }), "");
     const startMs = performance.now();
     assertEquals(await a.host.sh(curl(b.ip)), mapped(a.ip), node.logs());
-    assert(performance.now() - startMs < 5_000);
+    // A tunnel that is dead and believed to live would hold it for half a minute.
+    assert(performance.now() - startMs < 15_000);
   }
 });
 

@@ -79,12 +79,12 @@ testAsRoot(
     await until("the second is cut", () => /cut/.test(doesNot.output()), () => node.logs());
     const elapsedMs = performance.now() - startMs;
     assert(
-      elapsedMs > DRAIN_SECONDS * 900 && elapsedMs < DRAIN_SECONDS * 1_000 + 3_000,
+      elapsedMs > DRAIN_SECONDS * 900 && elapsedMs < DRAIN_SECONDS * 1_000 + 20_000,
       `${elapsedMs}`,
     );
     assertEquals((await first.ended).code, 0, first.output().slice(-3_000));
     assertEquals(
-      await a.host.sh(`curl -s -S --max-time 10 http://${b.ip}:8080/`),
+      await a.host.sh(`curl -s -S --max-time 60 http://${b.ip}:8080/`),
       `you are ::ffff:${a.ip}\n`,
     );
   },

@@ -123,7 +123,7 @@ testAsRoot(
     ok(edited.startsWith(place), said);
     await Deno.stat(edited);
     const answer = await sh(
-      `nsenter --net --target ${child.pid} curl -sS --max-time 20 --socks5-hostname 127.0.1.1:15080 ` +
+      `nsenter --net --target ${child.pid} curl -sS --max-time 60 --socks5-hostname 127.0.1.1:15080 ` +
         "http://hello.demo.svc.cluster.local/",
     );
     strictEqual(answer.code, 0, answer.said + said);

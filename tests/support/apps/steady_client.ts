@@ -6,7 +6,7 @@
 const [ip, port, rate] = Deno.args;
 const target = { hostname: ip!, port: Number(port) };
 const TICK_MS = 20;
-const TIMEOUT_MS = 10_000;
+const TIMEOUT_MS = 30_000;
 /** More would only wait for each other. */
 const OPEN_MAX = 20;
 const hello = new TextEncoder().encode("hello");

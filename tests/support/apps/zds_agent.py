@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 
-TIMEOUT_SECONDS = 30
+TIMEOUT_SECONDS = 60
 
 
 def listening(path):

@@ -25,7 +25,7 @@ for line in sys.stdin:
     try:
         if word == "connect":
             peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            peer.settimeout(10)
+            peer.settimeout(60)
             peer.connect(rest[0])
         elif word == "send":
             peer.send(bytes.fromhex(rest[0]))

@@ -129,7 +129,7 @@ func ask(address string) error {
 		AllowHTTP: true,
 		DialTLSContext: func(ctx context.Context, network, _ string, _ *tls.Config) (net.Conn, error) {
 			dials++
-			return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, network, address)
+			return (&net.Dialer{Timeout: 30 * time.Second}).DialContext(ctx, network, address)
 		},
 	}
 	defer transport.CloseIdleConnections()
