@@ -22,6 +22,7 @@ parent.onmessage = ({ data }: MessageEvent<ThreadBoot>) => {
   surviveStrayRejections(log.scope("ztunnel::app"));
   // Now, while nobody waits for this thread: what loading it has left behind is some MB, which stay for long otherwise.
   OwnProcess.collectAndRelease();
+  OwnProcess.askForShortSlices();
   globalThis.addEventListener("error", (event) => {
     // Control tells of it, ends this thread and starts another.
     event.preventDefault();

@@ -60,6 +60,11 @@ export const C = {
   SIGTERM: 15,
 } as const;
 
+/** Numbers of system calls that glibc may have no name for; they differ. */
+export const SYS = Deno.build.arch === "aarch64"
+  ? { sched_setattr: 274n, sched_getattr: 275n }
+  : { sched_setattr: 314n, sched_getattr: 315n };
+
 const library = Deno.dlopen("libc.so.6", {
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
   bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
@@ -94,6 +99,7 @@ const library = Deno.dlopen("libc.so.6", {
   madviseAt: { name: "madvise", parameters: ["pointer", "usize", "i32"], result: "i32" },
   getrlimit: { parameters: ["i32", "buffer"], result: "i32" },
   setrlimit: { parameters: ["i32", "buffer"], result: "i32" },
+  syscall: { parameters: ["i64", "i32", "buffer", "u32", "u32"], result: "i64" },
   prctl: { parameters: ["i32", "u64", "u64", "u64", "u64"], result: "i32" },
   __errno_location: { parameters: [], result: "pointer" },
 });

@@ -2,11 +2,12 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { C, c, errno } from "./libc.ts";
 import { CallError } from "./errno.ts";
-import { exitWithParent, othersTurn, threadProcessorMs } from "./process.ts";
+import { askForShortSlices, exitWithParent, othersTurn, threadProcessorMs } from "./process.ts";
 import { type FileMapping, unchangedMappings } from "./smaps.ts";
 
 /** What this process asks of the kernel for itself: its end with its parent's, a moment's rest, memory given back. */
 export const OwnProcess = {
+  askForShortSlices,
   exitWithParent,
   othersTurn,
   threadProcessorMs,

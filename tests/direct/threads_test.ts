@@ -28,6 +28,24 @@ async function ask(connection: Deno.TcpConn): Promise<void> {
   strictEqual((await readExactly(connection, 2))[1], 7);
 }
 
+/** Linux 6.12 and later: data threads are woken up soon, and no other thread at their expense. */
+function assertShortSlices(pid: number, threadsCount: number): void {
+  const [major, minor] = Deno.osRelease().split(".").map(Number);
+  if (major! < 6 || (major === 6 && minor! < 12)) return;
+  const tasks = `/proc/${pid}/task`;
+  const slicesNs = [...Deno.readDirSync(tasks)]
+    .filter(({ name }) =>
+      name === String(pid) || /^worker-\d/.test(textOf(`${tasks}/${name}/comm`))
+    )
+    .map(({ name }) => Number(/^se\.slice *: *(\d+)/m.exec(textOf(`${tasks}/${name}/sched`))?.[1]));
+  strictEqual(slicesNs.filter((sliceNs) => sliceNs === 100_000).length, threadsCount);
+  strictEqual(slicesNs.length, threadsCount + 1);
+}
+
+function textOf(path: string): string {
+  return Deno.readTextFileSync(path);
+}
+
 async function connectAll(): Promise<Deno.TcpConn[]> {
   const connections = [];
   for (let each = 0; each < CONNECTIONS_COUNT; each++) {
@@ -63,6 +81,7 @@ for (
     });
 
     const connections = await connectAll();
+    if (!("ZTUNNEL_INLINE" in env)) assertShortSlices(client.pid, threadsCount);
     match(await client.metrics(), new RegExp(`^tokio_num_workers ${threadsCount}$`, "m"));
     strictEqual(await client.sum("istio_tcp_connections_opened_total"), CONNECTIONS_COUNT);
     strictEqual(await server.sum("istio_tcp_received_bytes_total"), CONNECTIONS_COUNT);

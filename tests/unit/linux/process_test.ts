@@ -45,6 +45,25 @@ Deno.test("exitWithParent() ends a child whose parent is gone", async () => {
   assertEquals((await output.read()).done, true);
 });
 
+Deno.test("askForShortSlices() shortens the slices of its thread, and leaves its nice value", async () => {
+  const program = `
+    import { OwnProcess } from "#linux";
+    const wasTaken = OwnProcess.askForShortSlices();
+    const text = Deno.readTextFileSync("/proc/thread-self/sched");
+    const field = (name) => Number(new RegExp("^" + name + " *: *([0-9]+)", "m").exec(text)?.[1]);
+    console.log(JSON.stringify({ wasTaken, sliceNs: field("se.slice"), priority: field("prio") }));`;
+  const { stdout } = await new Deno.Command("nice", {
+    args: ["-n", "5", Deno.execPath(), "eval", program],
+    cwd: new URL("../../../", import.meta.url),
+  }).output();
+  const told = JSON.parse(new TextDecoder().decode(stdout)) as Record<string, unknown>;
+  assertEquals(told["wasTaken"], true);
+  assertEquals(told["priority"], 125);
+  const [major, minor] = Deno.osRelease().split(".").map(Number);
+  // Earlier kernels take it and do nothing.
+  if (major! > 6 || (major === 6 && minor! >= 12)) assertEquals(told["sliceNs"], 100_000);
+});
+
 Deno.test("isIpv6Available() agrees with what the kernel lets us bind", () => {
   let bound = true;
   try {
