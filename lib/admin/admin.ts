@@ -12,6 +12,8 @@ import {
 /** What the admin server asks for; `app` brings it. */
 export interface AdminSources extends DumpSources {
   readonly logHub: Pick<LogHub, "filter" | "change">;
+  /** Resolves when everyone else on this thread has had a turn. */
+  turn(): Promise<void>;
   /** Starts a graceful shutdown; may be called again. */
   quit(): void;
 }
@@ -36,7 +38,7 @@ export function startAdminServer(
   options: HttpServerOptions & { readonly sources: AdminSources },
 ): Promise<HttpServer> {
   const { sources, clock } = options;
-  const dumps = new Dumps(sources, clock);
+  const dumps = new Dumps(sources, { clock, turn: () => sources.turn() });
   return serveHttp(options, (request) => {
     if (!isFromHere(request)) {
       return { status: 403, body: "requests of other sites are refused\n" };

@@ -1,4 +1,4 @@
-import type { Clock } from "#system";
+import { type Pace, Slices } from "#system";
 import { configDump, type DumpSources } from "./config_dump.ts";
 import type { HttpAnswer } from "./http_server.ts";
 import { ADMIN_LIMITS } from "./limits.ts";
@@ -7,9 +7,12 @@ import { ADMIN_LIMITS } from "./limits.ts";
 export class Dumps {
   /** Not yet written to their end, and their client is still there. */
   #count = 0;
-  #turn: Promise<void> = Promise.resolve();
+  readonly #slices: Slices;
+  #resting: Promise<void> | undefined;
 
-  constructor(private readonly sources: DumpSources, private readonly clock: Clock) {}
+  constructor(private readonly sources: DumpSources, pace: Pace) {
+    this.#slices = new Slices(pace);
+  }
 
   async answer(): Promise<HttpAnswer> {
     if (this.#count >= ADMIN_LIMITS.dumpsMax) {
@@ -26,9 +29,11 @@ export class Dumps {
     }
   }
 
-  /** One after another: between two slices, of whichever dumps, everybody else has a turn. */
-  #pause(): Promise<void> {
-    return this.#turn = this.#turn.then(() => this.clock.sleep(0));
+  /** All dumps share one slice, and rest together. */
+  async #pause(): Promise<void> {
+    if (!this.#slices.isOver) return;
+    this.#resting ??= this.#slices.rest().finally(() => this.#resting = undefined);
+    await this.#resting;
   }
 
   async *#untilOver(pieces: AsyncIterable<string>): AsyncGenerator<string> {

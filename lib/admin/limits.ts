@@ -25,8 +25,11 @@ export const ADMIN_LIMITS = {
   drainMs: 5_000,
   /** Shorter bodies grow when compressed (behaviour.md 14.6). */
   compressBytesMin: 32,
-  /** Dumps under way at once. Each keeps the names of all that there is, 10 MB in a mesh of 100,000 workloads. */
-  dumpsMax: 16,
+  /**
+   * Dumps under way at once. Each keeps the names of all that there is, 10 MB in a mesh of 100,000 workloads, and makes one
+   * piece of text in each slice that they share, a fraction of a millisecond.
+   */
+  dumpsMax: 8,
   /** Text of a dump that is made before the event loop turns; a few milliseconds. */
   pieceChars: 128 * 1024,
   /** Of a dump, before the event loop turns: before each of them a record may have been looked up, 5 us each. */

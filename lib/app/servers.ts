@@ -13,7 +13,7 @@ import {
 } from "#admin";
 import { type Config, configDump } from "#config";
 import type { DataReport } from "#link";
-import { acceptKeeper } from "#linux";
+import { acceptKeeper, OwnProcess } from "#linux";
 import type { LogHub } from "#log";
 import { MeshDump } from "#mesh";
 import type { Metrics } from "#metrics";
@@ -78,6 +78,7 @@ function adminSources(config: Config, { hub, control, threads, pods, shutdown }:
     report: () => reportOf(threads, pods),
     xds: () => control.xds(),
     dumped: (recordsCount: number) => control.dumped(recordsCount),
+    turn: OwnProcess.othersTurn,
     quit: () => shutdown.request("/quitquitquit"),
     staticConfig: () => Promise.resolve(staticConfig(control)),
   };

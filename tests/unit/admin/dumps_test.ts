@@ -23,23 +23,20 @@ Deno.test("dumps take turns: all of them together have one slice between two tur
   let pausing = 0;
   let pausesCount = 0;
   let together = 0;
-  const clock = {
-    ...realClock,
-    sleep: async (delayMs: number, stop?: AbortSignal) => {
-      together = Math.max(together, ++pausing);
-      pausesCount++;
-      await realClock.sleep(delayMs, stop);
-      pausing--;
-    },
+  const turn = async () => {
+    together = Math.max(together, ++pausing);
+    pausesCount++;
+    await realClock.sleep(0);
+    pausing--;
   };
-  const sources = sourcesWith({ mesh: meshOf(manyWorkloads(5_000)) });
-  await withServer(startAdminServer({ ...on("admin"), clock, sources }), async (_, port) => {
+  const sources = sourcesWith({ mesh: meshOf(manyWorkloads(5_000)), turn });
+  await withServer(startAdminServer({ ...on("admin"), sources }), async (_, port) => {
     const dumps = await Promise.all(
       Array.from({ length: 5 }, () => ask(port, "GET /config_dump")),
     );
     deepStrictEqual(dumps.map(statusOf), Array(5).fill("200"));
   });
-  ok(pausesCount > 5 * 10, `${pausesCount} pauses`);
+  ok(pausesCount > 5, `${pausesCount} pauses`);
   strictEqual(together, 1);
 });
 

@@ -107,6 +107,7 @@ export function sourcesWith(changes: Partial<AdminSources> = {}): AdminSources &
     xds: () => undefined,
     dumped: (recordsCount: number) => void sources.dumps.push(recordsCount),
     logHub: createLogHub({ write: () => {}, nowMs: () => 0, filter: "", format: "plain" }),
+    turn: () => realClock.sleep(0),
     quit: () => void sources.quits++,
     ...changes,
   };
