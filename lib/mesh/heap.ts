@@ -6,6 +6,7 @@ import {
   type Kind,
   Memory,
   READERS_MAX,
+  SPACE_RATIO,
 } from "./memory.ts";
 
 /** What is emptied and given back at once. A record is about 300 bytes, so a page is some 200 of them. */
@@ -60,8 +61,9 @@ export interface HeapUse {
 /** The writer's side of the memory: allocation, replacement, reuse, compaction. */
 export class Heap {
   readonly memory: Memory;
-  /** In whole pages. */
   readonly bytesMax: number;
+  /** Of address space, in whole pages. */
+  readonly #spaceBytes: number;
   readonly #state: Page[] = [];
   readonly #live: number[] = [];
   /** Small pages: the word behind the last object. Heads of runs: how many pages the run has. */
@@ -85,7 +87,8 @@ export class Heap {
     bytesMax: number,
     private readonly releasePages: ReleasePages | undefined,
   ) {
-    this.bytesMax = Math.floor(Math.min(bytesMax, HEAP_BYTES_MAX) / PAGE_BYTES) * PAGE_BYTES;
+    this.bytesMax = Math.min(bytesMax, HEAP_BYTES_MAX);
+    this.#spaceBytes = Math.floor(this.bytesMax * SPACE_RATIO / PAGE_BYTES) * PAGE_BYTES;
     this.memory = new Memory(buffers);
     this.#addPages();
   }
@@ -286,9 +289,9 @@ export class Heap {
   #addPages(bytes = 0): void {
     const { heap } = this.memory.buffers;
     if (bytes > 0) {
-      if (heap.byteLength + bytes > this.bytesMax) throw new RangeError(FULL);
+      if (heap.byteLength + bytes > this.#spaceBytes) throw new RangeError(FULL);
       const step = Math.ceil(bytes / GROWTH_BYTES) * GROWTH_BYTES;
-      heap.grow(Math.min(heap.byteLength + step, this.bytesMax));
+      heap.grow(Math.min(heap.byteLength + step, this.#spaceBytes));
       this.memory.renew();
     }
     for (let page = this.#state.length; page < heap.byteLength / PAGE_BYTES; page++) {

@@ -7,8 +7,13 @@
  * store; readers see the old one or the new one, never half.
  */
 
-/** What the memory of a mesh may grow to; about three million workloads. Address space only, until it is used. */
+/** What of the memory of a mesh may be in use; about three million workloads. */
 export const HEAP_BYTES_MAX = 1 << 30;
+/**
+ * Address space for each byte of that, so that what was promised room finds it in one piece, however the rest is cut up,
+ * and while readers still look at what it replaces. Below 2 GiB in all: its length is shifted as a number of 32 bits.
+ */
+export const SPACE_RATIO = 1.75;
 /** Eight million ids, more than the heap has room for. */
 const DIRECTORY_BYTES_MAX = 32 << 20;
 const DIRECTORY_BYTES_INITIAL = 64 << 10;
@@ -69,7 +74,7 @@ export function newBuffers(heapBytes: number): Buffers {
     directory: new SharedArrayBuffer(DIRECTORY_BYTES_INITIAL, {
       maxByteLength: DIRECTORY_BYTES_MAX,
     }),
-    heap: new SharedArrayBuffer(heapBytes, { maxByteLength: HEAP_BYTES_MAX }),
+    heap: new SharedArrayBuffer(heapBytes, { maxByteLength: HEAP_BYTES_MAX * SPACE_RATIO }),
   };
 }
 

@@ -50,6 +50,8 @@ class Work {
   /** What was committed in this slice. */
   #untold: Commit | undefined;
   #untoldCount = 0;
+  /** A commit failed: the mesh does not have what was to be in it. */
+  #isFull = false;
 
   constructor(
     private readonly response: ResponseReader,
@@ -163,11 +165,17 @@ class Work {
   }
 
   #commitQuietly(): void {
+    if (this.#isFull) return;
+    if (this.#writtenCount > 0) this.#commitWritten();
     this.push.committed();
-    if (this.#writtenCount === 0) return;
+  }
+
+  #commitWritten(): void {
+    this.#isFull = true;
+    const { epoch, policiesChanged, touched } = this.options.writer.commit();
+    this.#isFull = false;
     this.#untoldCount += this.#writtenCount;
     this.#writtenCount = 0;
-    const { epoch, policiesChanged, touched } = this.options.writer.commit();
     const before = this.#untold;
     this.#untold = {
       epoch,

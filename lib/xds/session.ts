@@ -189,7 +189,9 @@ export class Push {
   readonly #refused = new Refusals();
   readonly #unreadable = new Refusals();
   readonly #answered: string[] = [];
+  /** What the mesh took since it was committed, and what it gave up. */
   readonly #accepted: (readonly [string, string])[] = [];
+  readonly #gone: string[] = [];
   /** What it does not name is gone. */
   readonly #isSnapshot: boolean;
   /** It names something that cannot be read: of what it does not name nothing is known then. */
@@ -231,10 +233,12 @@ export class Push {
     this.#accepted.push([name, version]);
   }
 
-  /** The mesh has what was accepted: the next stream says so. */
+  /** The mesh has what was accepted, and no more what was to go: the next stream says so. */
   committed(): void {
     for (const [name, version] of this.#accepted) this.#subscription?.versions.set(name, version);
+    for (const name of this.#gone) this.#subscription?.versions.delete(name);
     this.#accepted.length = 0;
+    this.#gone.length = 0;
   }
 
   /** The mesh cannot use it; a version that it has of an earlier response stays. */
@@ -243,17 +247,16 @@ export class Push {
     else this.#refused.add(`${name}: ${reason}`);
   }
 
-  /** What goes, after all resources were taken: names, in their order, each forgotten as it is given. */
+  /** What goes, after all resources were taken: names, in their order. */
   *removals(): Generator<string> {
     const { removed } = this.#response;
     const subscription = this.#subscription;
     if (subscription === undefined) return;
     subscription.isSnapshotDue = false;
     for (const name of removed) this.#answer(name);
-    this.committed();
     const hasAll = this.#isSnapshot && !this.#isNameLost;
     for (const name of concat(removed, hasAll ? subscription.versions.unseen() : [])) {
-      subscription.versions.delete(name);
+      this.#gone.push(name);
       yield name;
     }
   }

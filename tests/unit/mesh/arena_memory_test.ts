@@ -3,6 +3,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { OwnProcess } from "#linux";
 import { attachMesh, createMesh, type Mesh, type MeshHandles } from "#mesh";
 import { AddressSchema } from "#proto/workload_pb.ts";
+import { seededRng } from "#system";
 import { hashOf } from "../../../lib/mesh/hash.ts";
 import { ip, policy, service, workload } from "./builders.ts";
 
@@ -190,6 +191,32 @@ Deno.test("what has no room is refused, and what is there stays", () => {
   mesh.writer.upsertWorkload(workload("one more"));
   mesh.writer.commit();
   strictEqual(mesh.view.workload("one more")?.uid, "one more");
+});
+
+Deno.test("what was promised room has it when it is committed, however large records have cut up the memory", () => {
+  for (const seed of [13, 14, 30, 32]) {
+    const rng = seededRng(seed);
+    const mesh = createMesh({ bytesMax: 4 << 20 });
+    const held: string[] = [];
+    let refusedCount = 0;
+    for (let round = 0; round < 1_200; round++) {
+      if (rng.below(3) === 0 && held.length > 0) {
+        mesh.writer.removeAddress(held.splice(rng.below(held.length), 1)[0]!);
+      } else {
+        const size = rng.below(4) === 0 ? rng.below(512 << 10) : 17_000 + rng.below(30_000);
+        const value = { uid: `w${round}`, name: `w${round}`, namespace: "shop" };
+        const address = create(AddressSchema, {
+          type: { case: "workload", value: { ...value, node: "n".repeat(size) } },
+        });
+        const reason = mesh.writer.upsertAddressBytes(toBinary(AddressSchema, address));
+        if (reason === undefined) held.push(value.uid);
+        else refusedCount++;
+      }
+      if (round % 8 === 7) mesh.writer.commit();
+    }
+    ok(refusedCount > 0, "it was never full");
+    deepStrictEqual(mesh.view.workloads().map(({ uid }) => uid), held.toSorted());
+  }
 });
 
 Deno.test("a service of a hundred thousand endpoints is written and read in time", () => {

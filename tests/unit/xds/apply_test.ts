@@ -82,6 +82,33 @@ Deno.test("3.4 policies of a response that broke are not seen, not listed, and n
   strictEqual(mesh.view.policies().length, 202);
 });
 
+Deno.test("3.7 what the mesh could not hold in the end is neither listed as held nor in the next commit", async () => {
+  const { session, mesh, stop, say } = talk();
+  session.open();
+  await say("address", { resources: [workload("old")] });
+  const resources = Array.from({ length: 10 }, (_, i) => workload(`w${i}`));
+  const reader = new ResponseReader(
+    piecesOf(responseBytes("address", { resources })),
+    KNOWN_TYPES,
+  );
+  await reader.begin();
+  const commit = () => {
+    throw new RangeError("full");
+  };
+  const applied = apply(reader, session.receive(reader), {
+    writer: { ...mesh.writer, commit },
+    clock: realClock,
+    turn: () => realClock.sleep(0),
+    stop: stop.signal,
+    onCommit: () => {},
+  });
+  await rejects(applied, /full/);
+  session.closed();
+  deepStrictEqual(opened(session)[0]!.initialResourceVersions, { old: "v1" });
+  await say("address", { resources: [workload("new")] });
+  deepStrictEqual(mesh.view.workloads().map(({ uid }) => uid), ["new", "old"]);
+});
+
 Deno.test("3.7 a snapshot that broke removes nothing, and the next one still does", async () => {
   const { session, mesh, hear, say } = talk();
   session.open();
