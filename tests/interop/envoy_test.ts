@@ -29,6 +29,7 @@ async function startOurs(host: Host, name: string, meshPath: string): Promise<Pr
       XDS_ADDRESS: "",
       LOCAL_XDS_PATH: meshPath,
       PACKET_MARK: "1337",
+      CONNECTION_TERMINATION_DEADLINE: "60s",
     },
   });
   await until(
@@ -85,12 +86,18 @@ async function talk(
   deepStrictEqual(await run("small", ip, `${port}`, "1000"), { sent: 20_000, same: true }, logs());
   deepStrictEqual(await run("aborts", ip, `${port}`, "20"), { aborted: 20 }, logs());
   await until("no tunnel is left", async () => {
-    const { out } = await ours.try("curl -s http://127.0.0.1:15020/metrics");
-    const open = out.split("\n").filter((line) =>
-      /^ztunnel_sockets\{.*state="(connecting|established|half_closed)"/.test(line)
-    );
-    return open.length > 0 && open.every((line) => line.endsWith(" 0"));
+    const open = await openTunnels(ours);
+    return open.length > 0 && open.every((count) => count === 0);
   }, logs);
+}
+
+/** How many there are in each state, as our proxy on `ours` counts them. */
+async function openTunnels(ours: Host): Promise<number[]> {
+  const { out } = await ours.try("curl -s http://127.0.0.1:15020/metrics");
+  const open = out.split("\n").filter((line) =>
+    /^ztunnel_sockets\{.*state="(connecting|established|half_closed)"/.test(line)
+  );
+  return open.map((line) => Number(line.slice(line.lastIndexOf(" "))));
 }
 
 testAsRoot("Envoy as HBONE client reaches an application behind our 15008", PROGRAMS, async () => {
@@ -120,10 +127,10 @@ testAsRoot("Envoy as HBONE client reaches an application behind our 15008", PROG
     match(ours.output(), /src\.identity="spiffe:\/\/cluster\.local\/ns\/shop\/sa\/a"/);
     match(ours.output(), /dst\.hbone_addr=10\.9\.0\.2:9000/);
     // We say GOAWAY, and what runs is served to its end.
-    const slow = ask(a, logs, "slow", "127.0.0.1", "10001", "2");
-    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    const slow = ask(a, logs, "slow", "127.0.0.1", "10001", "4");
+    await until("it is open", async () => (await openTunnels(b)).some((count) => count > 0), logs);
     ours.signal("SIGTERM");
-    deepStrictEqual(await slow, { rounds: 20, wrong: 0, rest: 0 }, logs());
+    deepStrictEqual(await slow, { rounds: 40, wrong: 0, rest: 0 }, logs());
     strictEqual((await ours.ended).code, 0, logs());
   } finally {
     for (const host of [a, b]) await host.remove();
@@ -165,7 +172,8 @@ testAsRoot("an application behind our 15001 reaches Envoy as HBONE server", PROG
     await until("the reload", () => /mesh reloaded/.test(ours.output()), logs);
     const refused = await a.try([...deno, app("echo_client.ts"), "outcome", B, "9000"].join(" "));
     strictEqual(JSON.parse(refused.out).ended, "reset", logs());
-    match(ours.output(), /error="tls handshake failed: .*sa\/other/);
+    const said = () => /error="tls handshake failed: .*sa\/other/.test(ours.output());
+    await until("it says why", said, logs);
   } finally {
     for (const host of [a, b]) await host.remove();
     await Deno.remove(folder, { recursive: true });

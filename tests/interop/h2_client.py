@@ -8,7 +8,7 @@ import h2.config
 import h2.connection
 import h2.events
 
-sock = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=10)
+sock = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=60)
 conn = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
 conn.initiate_connection()
 sock.sendall(conn.data_to_send())
