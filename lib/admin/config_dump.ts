@@ -24,7 +24,7 @@ export interface DumpSources {
 
 /**
  * Asks for everything first, so that a failure is still a clean error, then gives the text; `pause` lets the event
- * loop turn between two pieces. A mesh of 100,000 workloads is never one string, nor one list of values.
+ * loop turn between two pieces, where it is time. A mesh of 100,000 workloads is never one string, nor one list of values.
  */
 export async function configDump(
   sources: DumpSources,

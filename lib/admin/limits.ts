@@ -30,10 +30,10 @@ export const ADMIN_LIMITS = {
    * piece of text in each slice that they share, a fraction of a millisecond.
    */
   dumpsMax: 8,
-  /** Text of a dump that is made before the event loop turns; a few milliseconds. */
+  /** Text of a dump that is made before the clock is looked at: half a millisecond. */
   pieceChars: 128 * 1024,
-  /** Of a dump, before the event loop turns: before each of them a record may have been looked up, 5 us each. */
+  /** Of a dump, before the clock is looked at: before each of them a record may have been looked up, 5 us each. */
   textsPerTurn: 1_000,
-  /** Records that a dump looks at before the event loop turns; 5 us each. */
+  /** Records that a dump looks at before it looks at the clock; 5 us each. */
   recordsPerTurn: 500,
 } as const;

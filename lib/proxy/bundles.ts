@@ -31,8 +31,12 @@ export class Bundles {
     this.#take(bundle.identity)?.resolve(bundle);
   }
 
-  /** The next `get` asks again: control knows when to try and when to repeat its reason. */
+  /**
+   * There is none that is valid: one that was stored has ended. The next `get` asks again: control knows when to try and
+   * when to repeat its reason.
+   */
   failed(identity: SpiffeId, cause: string): void {
+    this.#bundles.delete(identity);
     this.#take(identity)?.reject(new Refusal({ kind: "identity", cause }));
   }
 

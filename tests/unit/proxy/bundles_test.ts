@@ -36,3 +36,17 @@ Deno.test("Bundles passes a failure on with its reason, and asks again for the n
   bundles.store(bundle(1));
   strictEqual((await again).notAfterMs, 1);
 });
+
+Deno.test("9.7: a certificate that ended while the CA was away serves nobody, and who asks hears why", async () => {
+  const wanted: string[] = [];
+  const bundles = new Bundles((id) => void wanted.push(id));
+  bundles.store(bundle(1));
+  // Control says so only when there is none that is valid.
+  bundles.failed(identity("web"), "the CA is down");
+  const waiting = bundles.get(identity("web"));
+  deepStrictEqual(wanted, [identity("web")]);
+  bundles.failed(identity("web"), "the CA is down");
+  await rejects(waiting, /cannot get our own certificate: the CA is down/);
+  bundles.store(bundle(2));
+  strictEqual((await bundles.get(identity("web"))).notAfterMs, 2);
+});
