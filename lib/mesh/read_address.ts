@@ -32,5 +32,5 @@ export function decodeAddressBytes(bytes: Uint8Array): Decoded<AddressBytes> {
 
 /** `key`: the xDS resource name, by which policies are known (behaviour.md 3.5). Total. */
 export function decodePolicyBytes(key: string, bytes: Uint8Array): Decoded<Policy> {
-  return decoded(() => readPolicy(new Cursor(bytes), bytes.length, key));
+  return decoded(() => readPolicy(new Cursor(bytes), bytes.length, key, false));
 }

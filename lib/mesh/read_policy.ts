@@ -1,7 +1,7 @@
 import type { Cidr } from "#values";
 import type { Policy, PolicyMatch, ServiceAccountMatch, StringMatch } from "./types.ts";
 import type { Mutable } from "./read_common.ts";
-import { cidrOf, named, reject } from "./wire_shared.ts";
+import { cidrOf, limitElements, named, reject } from "./wire_shared.ts";
 import { bytesTag, type Cursor, varintTag } from "./cursor.ts";
 
 const SCOPES = { 0: "Global", 1: "Namespace", 2: "WorkloadSelector" } as const;
@@ -23,8 +23,11 @@ const FIELDS = [
   "not_destination_ports",
 ];
 
-/** A policy from the message that ends at `end`, under its resource name (behaviour.md 3.5, 3.12). */
-export function readPolicy(cursor: Cursor, end: number, key: string): Policy {
+/**
+ * A policy from the message that ends at `end`, under its resource name (behaviour.md 3.5, 3.12). `isKnown`: our own record,
+ * which may come from a file and have as much as that has room for.
+ */
+export function readPolicy(cursor: Cursor, end: number, key: string, isKnown: boolean): Policy {
   const draft: Mutable<Policy> = {
     key,
     name: "",
@@ -35,6 +38,15 @@ export function readPolicy(cursor: Cursor, end: number, key: string): Policy {
     rules: [],
   };
   const rules: PolicyMatch[][][] = [];
+  let [clausesCount, matchesCount] = [0, 0];
+  const readCounted = () => {
+    if (!isKnown) limitElements(++matchesCount, "matches");
+    return readMatch(cursor);
+  };
+  const readClause = () => {
+    if (!isKnown) limitElements(++clausesCount, "clauses");
+    return readNested(cursor, 2, readCounted);
+  };
   for (let tag = cursor.tag(end); tag !== 0; tag = cursor.tag(end)) {
     if (tag === bytesTag(1)) draft.name = cursor.text();
     else if (tag === bytesTag(2)) draft.namespace = cursor.text();
@@ -42,8 +54,10 @@ export function readPolicy(cursor: Cursor, end: number, key: string): Policy {
       draft.scope = named<Policy["scope"]>(SCOPES, cursor.int32(), "scope");
     } else if (tag === varintTag(4)) {
       draft.action = named<Policy["action"]>(ACTIONS, cursor.int32(), "action");
-    } else if (tag === bytesTag(5)) rules.push(readNested(cursor, 1, readClause));
-    else if (tag === varintTag(6)) draft.dryRun = cursor.bool();
+    } else if (tag === bytesTag(5)) {
+      if (!isKnown) limitElements(rules.length + 1, "rules");
+      rules.push(readNested(cursor, 1, readClause));
+    } else if (tag === varintTag(6)) draft.dryRun = cursor.bool();
     else cursor.skip(tag);
   }
   cursor.close(end);
@@ -52,19 +66,15 @@ export function readPolicy(cursor: Cursor, end: number, key: string): Policy {
 }
 
 /** Every element of the repeated message `field` of the message that starts here. */
-function readNested<T>(cursor: Cursor, field: number, read: (cursor: Cursor) => T): T[] {
+function readNested<T>(cursor: Cursor, field: number, read: () => T): T[] {
   const end = cursor.length();
   const elements: T[] = [];
   for (let tag = cursor.tag(end); tag !== 0; tag = cursor.tag(end)) {
-    if (tag === bytesTag(field)) elements.push(read(cursor));
+    if (tag === bytesTag(field)) elements.push(read());
     else cursor.skip(tag);
   }
   cursor.close(end);
   return elements;
-}
-
-function readClause(cursor: Cursor): PolicyMatch[] {
-  return readNested(cursor, 2, readMatch);
 }
 
 function readMatch(cursor: Cursor): PolicyMatch {

@@ -6,7 +6,7 @@ import type {
   Service,
   WeightedWaypoint,
 } from "./types.ts";
-import { cidrOf, ipOf, named, reject, segment } from "./wire_shared.ts";
+import { cidrOf, ipOf, limitElements, named, reject, segment } from "./wire_shared.ts";
 import { type Mutable, readGateway, readNetworkAddress, readPort } from "./read_common.ts";
 import { bytesTag, type Cursor, varintTag } from "./cursor.ts";
 
@@ -96,6 +96,7 @@ function readField(cursor: Cursor, tag: number, draft: Draft, isLocal: boolean):
       return;
     case bytesTag(13):
       draft.weightedWaypoints.push(readWeighted(cursor));
+      if (!isLocal) limitElements(draft.weightedWaypoints.length, "weighted_waypoints");
       return;
     case varintTag(14):
       draft.visibility = cursor.uint32() === 1 ? "Namespace" : "Public";
@@ -111,6 +112,7 @@ function readVip(cursor: Cursor, draft: Draft, isLocal: boolean): void {
   if (length === undefined || (length === address.length * 8 && !isLocal)) {
     draft.vips.push({ network, ip });
   } else draft.cidrVips.push({ network, cidr: cidrOf(address, length, "address") });
+  if (!isLocal) limitElements(draft.vips.length + draft.cidrVips.length, "addresses");
 }
 
 /** LoadBalancing: routing_preference = 1 (packed or not), mode = 2, health_policy = 3. */

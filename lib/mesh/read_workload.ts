@@ -9,7 +9,7 @@ import type {
 } from "./types.ts";
 import { type Mutable, port, readGateway, readPortList } from "./read_common.ts";
 import { bytesTag, type Cursor, varintTag } from "./cursor.ts";
-import { ipOf, named, quoted, reject, segment } from "./wire_shared.ts";
+import { ipOf, limitElements, named, quoted, reject, segment } from "./wire_shared.ts";
 
 export const WORKLOAD_TYPES = ["deployment", "cronjob", "pod", "job"];
 const STATUSES = { 0: "Healthy", 1: "Unhealthy" } as const;
@@ -120,6 +120,7 @@ function readRest(cursor: Cursor, tag: number, draft: Draft, isLocal: boolean): 
   switch (tag) {
     case bytesTag(3):
       draft.workloadIps.push(ipOf(cursor.bytes(), "address"));
+      if (!isLocal) limitElements(draft.workloadIps.length, "addresses");
       return true;
     case varintTag(5):
       draft.protocol = named(PROTOCOLS, cursor.int32(), "tunnel_protocol");
@@ -180,6 +181,7 @@ function readShare(cursor: Cursor, draft: Draft, isLocal: boolean): void {
   cursor.close(end);
   if (!isLocal && !key.includes("/")) reject(`service ${quoted(key)}, expected namespace/hostname`);
   draft.services.set(key as ServiceKey, ports);
+  if (!isLocal) limitElements(draft.services.size, "services");
 }
 
 function readTunnel(cursor: Cursor): ApplicationTunnel {

@@ -54,7 +54,7 @@ export class Records {
     if (known !== undefined) return known;
     const cursor = this.#cursorAt(at);
     const key = cursor.text();
-    const policy = readPolicy(cursor, cursor.end, key);
+    const policy = readPolicy(cursor, cursor.end, key, true);
     this.#policies.set(generation, policy);
     return policy;
   }

@@ -23,6 +23,16 @@ export function decoded<T>(convert: () => T): Decoded<T> {
   }
 }
 
+/**
+ * What a resource on the wire may have of one kind, where a few bytes become an object of some hundred: an object of
+ * Kubernetes, of 1.5 MB at most, has room for 45,000 matches of policies.
+ */
+const ELEMENTS_MAX = 65_536;
+
+export function limitElements(count: number, field: string): void {
+  if (count > ELEMENTS_MAX) reject(`more than ${ELEMENTS_MAX} ${field}`);
+}
+
 /** Longest piece of a sender's text in a reason: a reason goes back to the sender and into our log. */
 const QUOTED_CHARS_MAX = 100;
 

@@ -1,8 +1,10 @@
 /** Pushes that a broken or hostile control plane could send: refused by name, applied otherwise, bounded always. */
 import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { planOutbound } from "#route";
 import { seededRng } from "#system";
 import { SocketAddress } from "#values";
+import { TYPE_URLS } from "#xds";
 import { policy, type ResourceInit, service, workload } from "./messages.ts";
 import { NOW, opened, readerOf, talk } from "./session_support.ts";
 import { RESPONSE_LIMITS } from "../../../lib/xds/wire_response.ts";
@@ -175,6 +177,55 @@ Deno.test("3.4: names of what is gone, more than any mesh has, end the response"
   for (let at = 0; at < bytes.length; at += 2) bytes[at] = 0x32;
   const reader = readerOf(bytes);
   await rejects(reader.begin(), /more than 1000000 removed resources/);
+});
+
+/** `count` fields of that number, as what `inner` writes. */
+function repeated(field: number, count: number, inner: (writer: BinaryWriter, at: number) => void) {
+  const writer = new BinaryWriter();
+  for (let at = 0; at < count; at++) {
+    writer.tag(field, WireType.LengthDelimited).fork();
+    inner(writer, at);
+    writer.join();
+  }
+  return writer.finish();
+}
+
+const within = (field: number, bytes: Uint8Array) =>
+  new BinaryWriter().tag(field, WireType.LengthDelimited).bytes(bytes).finish();
+
+Deno.test("3.4: a resource of a few megabytes that would be a gigabyte of objects is refused by name", async () => {
+  const { session, hear, view } = talk();
+  session.open();
+  const nothing = () => {};
+  const text = (field: number, value: string) => (writer: BinaryWriter) =>
+    writer.tag(field, WireType.LengthDelimited).string(value);
+  const entry = (writer: BinaryWriter, at: number) => text(1, `a/${at}`)(writer);
+  const address = (writer: BinaryWriter) =>
+    writer.tag(2, WireType.LengthDelimited).bytes(ip(10, 0, 0, 1));
+  const waypoint = (writer: BinaryWriter) => {
+    writer.tag(1, WireType.LengthDelimited).fork().tag(1, WireType.LengthDelimited).fork();
+    text(2, "h")(writer);
+    writer.join().join();
+  };
+  const many = (count: number) =>
+    [
+      ["matches", within(5, within(1, repeated(2, count, nothing)))],
+      ["clauses", within(5, repeated(1, count, nothing))],
+      ["rules", repeated(5, count, nothing)],
+      ["services", within(1, repeated(22, count, entry))],
+      ["addresses", within(1, repeated(3, count, (writer) => writer.raw(ip(10, 0, 0, 1))))],
+      ["addresses", within(2, repeated(4, count, address))],
+      ["weighted_waypoints", within(2, repeated(13, count, waypoint))],
+    ] as const;
+  for (const [count, isRefused] of [[65_536, false], [65_537, true]] as const) {
+    for (const [index, [what, value]] of many(count).entries()) {
+      const type = index < 3 ? "authorization" : "address";
+      const resource = { name: "large", resource: { typeUrl: TYPE_URLS[type], value } };
+      const { rejection } = await hear(type, { resources: [resource as ResourceInit] });
+      strictEqual(rejection, isRefused ? `large: more than 65536 ${what}` : undefined);
+    }
+  }
+  strictEqual(view.policies().length, 1);
 });
 
 /** Field 4. */
