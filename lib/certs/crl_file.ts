@@ -48,10 +48,15 @@ class CrlFollower implements CrlFile {
   #looking: Promise<void> = Promise.resolve();
   #lookingSoon: Promise<void> = Promise.resolve();
   #isLookDue = false;
+  /** Who has left waits for no list: the largest take seconds. */
+  readonly #pace: Pace;
   #signature = "";
   #told = "";
 
-  constructor(private readonly options: CrlFileOptions) {}
+  constructor(private readonly options: CrlFileOptions) {
+    const { clock, turn } = options;
+    this.#pace = { clock, turn: () => turn().then(() => this.#stop.signal.throwIfAborted()) };
+  }
 
   async start(): Promise<void> {
     this.#watch();
@@ -120,12 +125,13 @@ class CrlFollower implements CrlFile {
       if (size > CRL_LIMITS.fileBytesMax) throw new Error(`${size} bytes are too much`);
       const bytes = await Deno.readFile(path);
       this.#signature = signature;
-      const lists = await Revocations.pack(bytes, this.options);
+      const lists = await Revocations.pack(bytes, this.#pace);
       this.lists = lists;
       this.#told = "";
       log.info?.("revocation lists loaded", { path, lists: lists.length });
       onLists(lists);
     } catch (error) {
+      if (this.#stop.signal.aborted) return;
       if (error instanceof Deno.errors.NotFound) this.#signature = "";
       this.#warn(error instanceof Error ? error.message : String(error));
     }

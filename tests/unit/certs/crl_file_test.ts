@@ -1,4 +1,4 @@
-import { deepStrictEqual, match, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
 import { followCrlFile } from "#certs";
 import { createLogHub } from "#log";
 import { realClock } from "#system";
@@ -21,7 +21,7 @@ async function following(
     readonly folder: string;
     readonly clock: FakeClock;
     readonly got: string[];
-    start(): ReturnType<typeof followCrlFile>;
+    start(turn?: () => Promise<void>): ReturnType<typeof followCrlFile>;
     log(): string;
   }) => Promise<void>,
 ): Promise<void> {
@@ -42,11 +42,11 @@ async function following(
       folder,
       clock,
       got,
-      start: () =>
+      start: (turn = realTurn) =>
         followCrlFile({
           path,
           clock,
-          turn: realTurn,
+          turn,
           log: hub.scope("ztunnel::identity"),
           onLists: (lists) => got.push(bodiesOf(lists)),
         }),
@@ -154,4 +154,27 @@ Deno.test("9.8: a small list that replaces a large one while that is read comes 
     await soon(clock, () => got.at(-1) === bodyOf(small));
     await soon(clock, () => true);
     strictEqual(bodiesOf(crl.lists), bodyOf(small));
+  }));
+
+Deno.test("9.8: whoever leaves does not wait until a large list is read", () =>
+  following(async ({ path, clock, got, start, log }) => {
+    let turnsCount = 0;
+    await Deno.writeTextFile(path, mintCrl(root, [1]));
+    const crl = await start(() => {
+      turnsCount++;
+      return realTurn();
+    });
+    // Time passes only while lists are read: a slice is over at each look.
+    const serials = Array.from({ length: 20_000 }, (_, at) => 1_000_000 + at);
+    const nowMs = clock.monotonicMs.bind(clock);
+    let looksCount = 0;
+    clock.monotonicMs = () => nowMs() + 10 * looksCount++;
+    await Deno.writeTextFile(path, mintCrl(root, serials));
+    turnsCount = 0;
+    await soon(clock, () => turnsCount > 0);
+    const before = turnsCount;
+    await crl[Symbol.asyncDispose]();
+    ok(turnsCount <= before + 1, `${turnsCount - before} turns more`);
+    strictEqual(got.length, 1, "and is told of none");
+    ok(!/warn/.test(log()), log());
   }));
