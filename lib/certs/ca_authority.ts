@@ -45,6 +45,7 @@ export interface CaAuthorityOptions {
  * name, a path to the roots that came with it, valid now for both ends of TLS.
  */
 export function createCaAuthority(options: CaAuthorityOptions): Authority {
+  const skipped = new SkippedRoots(options.log);
   return {
     async sign(identity, lifetimeMs) {
       const request = await createSigningRequest(identity);
@@ -53,7 +54,7 @@ export function createCaAuthority(options: CaAuthorityOptions): Authority {
         validitySeconds: Math.floor(lifetimeMs / 1_000),
         ...(options.impersonates ? { impersonatedIdentity: identity } : {}),
       });
-      return bundleOf(identity, chain, request, options);
+      return bundleOf(identity, chain, request, options, skipped);
     },
   };
 }
@@ -63,7 +64,8 @@ function bundleOf(
   identity: SpiffeId,
   chain: readonly string[],
   request: SigningRequest,
-  { clock, log, impersonates }: CaAuthorityOptions,
+  { clock, impersonates }: CaAuthorityOptions,
+  skipped: SkippedRoots,
 ): CertBundle {
   const { leafPem, intermediatesPem, rootsPem } = partsOf(chain);
   const leafDer = firstDer(leafPem, "the leaf");
@@ -75,7 +77,7 @@ function bundleOf(
     throw new Error(`did not find expected SAN: ${identity}`);
   }
   const intermediates = intermediatesPem.map((pem) => firstDer(pem, "an intermediate"));
-  const usableRootsPem = readableRoots(rootsPem, log);
+  const usableRootsPem = readableRoots(rootsPem, skipped);
   const roots = trustRoots(usableRootsPem);
   for (const role of ["server", "client"] as const) {
     verifyPeer([leafDer, ...intermediates], roots, { role, nowMs: clock.nowMs() });
@@ -109,18 +111,34 @@ function firstDer(pem: string, what: string): Uint8Array {
   return der;
 }
 
+/** Roots that every answer has again, each with its reason: told once, until they are gone. */
+class SkippedRoots {
+  #told = "";
+
+  constructor(private readonly log: Log) {}
+
+  tell(errors: readonly string[]): void {
+    const news = errors.join("\n");
+    const write = news === this.#told ? this.log.debug : this.log.warn;
+    this.#told = news;
+    for (const error of errors) write?.("a root certificate from the CA is skipped", { error });
+  }
+}
+
 /** A root that we cannot read could never verify anybody; the others still can. */
-function readableRoots(pem: string, log: Log): string {
+function readableRoots(pem: string, skipped: SkippedRoots): string {
+  const errors: string[] = [];
   const readable = derFromPem(pem).filter((der) => {
     try {
       parseCertificate(der, { root: true });
       return true;
     } catch (error) {
       if (!(error instanceof CertificateError)) throw error;
-      log.warn?.("a root certificate from the CA is skipped", { error: error.message });
+      errors.push(error.message);
       return false;
     }
   });
+  skipped.tell(errors);
   if (readable.length === 0) {
     throw new Error("invalid root certificate: none of the CA's can be read");
   }
