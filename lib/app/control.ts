@@ -50,6 +50,7 @@ export class Control implements AsyncDisposable {
     const { localNode } = config;
     this.#tidy = tidyThread(deps.clock);
     this.mesh = createMesh({
+      hashSeed: new DataView(deps.rng.bytes(4).buffer).getUint32(0),
       releasePages: OwnProcess.releasePages,
       ...(localNode !== undefined && { localNode }),
     });

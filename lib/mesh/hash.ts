@@ -16,16 +16,28 @@ function finish(hash: number): number {
   return (hash ^ hash >>> 16) >>> 0;
 }
 
-/** 32 bits. Every look-up verifies what it finds, so two keys of one hash only cost time. */
-export function hashOf(text: string): number {
-  return finish(add(FNV_OFFSET, text));
-}
+/**
+ * Hashes of 32 bits. Every look-up verifies what it finds, so two keys of one hash only cost time; but who knows the seed
+ * finds thousands of names with the hash of somebody else's in a minute, and each look-up of that one decodes them all.
+ */
+export class Hashes {
+  readonly #start: number;
 
-export function hashOfPair(first: string, second: string): number {
-  return finish(add(Math.imul(add(FNV_OFFSET, first) ^ 0x100, FNV_PRIME), second));
-}
+  /** `seed`: 32 bits, the same for all threads of a mesh. */
+  constructor(seed: number) {
+    this.#start = FNV_OFFSET ^ seed;
+  }
 
-export function hashOfTriple(first: string, second: string, third: string): number {
-  const pair = add(Math.imul(add(FNV_OFFSET, first) ^ 0x100, FNV_PRIME), second);
-  return finish(add(Math.imul(pair ^ 0x100, FNV_PRIME), third));
+  of(text: string): number {
+    return finish(add(this.#start, text));
+  }
+
+  ofPair(first: string, second: string): number {
+    return finish(add(Math.imul(add(this.#start, first) ^ 0x100, FNV_PRIME), second));
+  }
+
+  ofTriple(first: string, second: string, third: string): number {
+    const pair = add(Math.imul(add(this.#start, first) ^ 0x100, FNV_PRIME), second);
+    return finish(add(Math.imul(pair ^ 0x100, FNV_PRIME), third));
+  }
 }

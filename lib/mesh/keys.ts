@@ -1,5 +1,5 @@
 import { type Cidr, Ip } from "#values";
-import { hashOf, hashOfPair, hashOfTriple } from "./hash.ts";
+import type { Hashes } from "./hash.ts";
 import type { Service, ServiceKey, Workload, WorkloadInfo } from "./types.ts";
 import { PART, type Part } from "./world.ts";
 
@@ -18,12 +18,17 @@ export function isInfoOf(workload: Workload, info: WorkloadInfo): boolean {
     workload.serviceAccount === info.serviceAccount;
 }
 
-export const hashOfInfo = (info: WorkloadInfo): number =>
-  hashOfTriple(info.namespace, info.serviceAccount, info.name);
+export const hashOfInfo = (hashes: Hashes, info: WorkloadInfo): number =>
+  hashes.ofTriple(info.namespace, info.serviceAccount, info.name);
 
 /** A range by its network, its kind (see `stratumOf`) and its first bits. */
-export function hashOfRange(network: string, stratum: number, masked: string): number {
-  return hashOfTriple(network, String(stratum), masked);
+export function hashOfRange(
+  hashes: Hashes,
+  network: string,
+  stratum: number,
+  masked: string,
+): number {
+  return hashes.ofTriple(network, String(stratum), masked);
 }
 
 /** Ranges of one family and one length are found by one probe. */
@@ -57,33 +62,33 @@ export function hashOfKey(key: IndexKey): number {
 }
 
 /** Under which keys a workload is found; one may come twice. */
-export function workloadKeys(workload: Workload, isLocal: boolean): IndexKey[] {
+export function workloadKeys(hashes: Hashes, workload: Workload, isLocal: boolean): IndexKey[] {
   const { network, workloadIps, services } = workload;
-  const keys = [indexKey(PART.uid, hashOf(workload.uid))];
+  const keys = [indexKey(PART.uid, hashes.of(workload.uid))];
   if (workload.networkMode === "Standard") {
-    for (const ip of workloadIps) keys.push(indexKey(PART.address, hashOfPair(network, ip)));
+    for (const ip of workloadIps) keys.push(indexKey(PART.address, hashes.ofPair(network, ip)));
   }
-  if (isLocal) keys.push(indexKey(PART.info, hashOfInfo(workload)));
+  if (isLocal) keys.push(indexKey(PART.info, hashOfInfo(hashes, workload)));
   if (workload.hostname !== "") {
-    const hash = hashOfPair(workload.namespace, workload.hostname);
+    const hash = hashes.ofPair(workload.namespace, workload.hostname);
     keys.push(indexKey(PART.workloadHostname, hash));
   }
-  for (const key of services.keys()) keys.push(indexKey(PART.endpoints, hashOf(key)));
+  for (const key of services.keys()) keys.push(indexKey(PART.endpoints, hashes.of(key)));
   return keys;
 }
 
 /** Under which keys a service is found; one may come twice. */
-export function serviceKeys(service: Service): IndexKey[] {
+export function serviceKeys(hashes: Hashes, service: Service): IndexKey[] {
   const keys = [
-    indexKey(PART.service, hashOf(serviceKeyOf(service))),
-    indexKey(PART.serviceHostname, hashOf(service.hostname)),
+    indexKey(PART.service, hashes.of(serviceKeyOf(service))),
+    indexKey(PART.serviceHostname, hashes.of(service.hostname)),
   ];
   for (const { network, ip } of service.vips) {
-    keys.push(indexKey(PART.vip, hashOfPair(network, ip)));
+    keys.push(indexKey(PART.vip, hashes.ofPair(network, ip)));
   }
   for (const { network, cidr } of service.cidrVips) {
     const masked = maskedKey(Ip.toBytes(cidr.base), cidr.prefixLength);
-    keys.push(indexKey(PART.range, hashOfRange(network, stratumOf(cidr), masked)));
+    keys.push(indexKey(PART.range, hashOfRange(hashes, network, stratumOf(cidr), masked)));
   }
   return keys;
 }

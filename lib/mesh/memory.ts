@@ -6,6 +6,7 @@
  * id. The directory says where the object of an id is now, so that an object can be replaced, or moved, by one atomic
  * store; readers see the old one or the new one, never half.
  */
+import { Hashes } from "./hash.ts";
 
 /** What of the memory of a mesh may be in use; about three million workloads. */
 export const HEAP_BYTES_MAX = 1 << 30;
@@ -46,6 +47,7 @@ export const COUNT_WORD = 3;
 
 export const ROOT_SLOT = 0;
 const EPOCH_SLOT = 1;
+const SEED_SLOT = 2;
 /** A reader's counter has a cache line for itself, so that readers do not slow each other down. */
 const READER_SLOT_FIRST = 16;
 const READER_SLOT_STRIDE = 16;
@@ -68,9 +70,12 @@ export interface Buffers {
   readonly heap: SharedArrayBuffer;
 }
 
-export function newBuffers(heapBytes: number): Buffers {
+/** `seed` of its hashes: 32 bits. */
+export function newBuffers(heapBytes: number, seed: number): Buffers {
+  const control = new SharedArrayBuffer(CONTROL_BYTES);
+  new Int32Array(control)[SEED_SLOT] = seed;
   return {
-    control: new SharedArrayBuffer(CONTROL_BYTES),
+    control,
     directory: new SharedArrayBuffer(DIRECTORY_BYTES_INITIAL, {
       maxByteLength: DIRECTORY_BYTES_MAX,
     }),
@@ -80,6 +85,7 @@ export function newBuffers(heapBytes: number): Buffers {
 
 export class Memory {
   readonly control: Int32Array;
+  readonly hashes: Hashes;
   // Views of a fixed length, made anew when something lies behind it: those that grow with their buffer cost five times
   // as much per access (measured).
   directory!: Uint32Array;
@@ -88,6 +94,7 @@ export class Memory {
 
   constructor(readonly buffers: Buffers) {
     this.control = new Int32Array(buffers.control);
+    this.hashes = new Hashes(this.control[SEED_SLOT]!);
     this.renew();
   }
 

@@ -36,6 +36,8 @@ export interface Mesh {
 export interface MeshOptions {
   /** What the mesh may take, in bytes; 1 GiB if absent, and at most. What has no room is refused. */
   readonly bytesMax?: number;
+  /** Of the hashes of names, 32 bits: nobody who writes names shall know it. 0 if absent. */
+  readonly hashSeed?: number;
   /** Undefined makes every workload local (behaviour.md 4.1). */
   readonly localNode?: string;
   /** Gives empty pages back to the system, as `madvise(MADV_DONTNEED)` does; without it they are only used again. */
@@ -48,7 +50,8 @@ export interface MeshOptions {
  */
 export function createMesh(options: MeshOptions): Mesh {
   const bytesMax = options.bytesMax ?? HEAP_BYTES_MAX;
-  const heap = new Heap(newBuffers(HEAP_BYTES_INITIAL), bytesMax, options.releasePages);
+  const buffers = newBuffers(HEAP_BYTES_INITIAL, options.hashSeed ?? 0);
+  const heap = new Heap(buffers, bytesMax, options.releasePages);
   const view = new ArenaView(heap.memory, options.localNode);
   const arena = new ArenaWriter(heap, view);
 

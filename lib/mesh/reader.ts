@@ -1,7 +1,7 @@
 import { Cidr, Ip } from "#values";
 import { BestRange, bestService, bestWorkload } from "./choose.ts";
 import { type EndpointList, EndpointLists } from "./endpoint_lists.ts";
-import { hashOf, hashOfPair } from "./hash.ts";
+import type { Hashes } from "./hash.ts";
 import { hashOfInfo, hashOfRange, isFoundAt, isInfoOf, maskedKey, serviceKeyOf } from "./keys.ts";
 import type { Memory } from "./memory.ts";
 import { Records } from "./records.ts";
@@ -57,7 +57,7 @@ export class ArenaView implements MeshView {
 
   workload(uid: string): Workload | undefined {
     return this.#read(() => {
-      for (const id of this.#ids(PART.uid, hashOf(uid))) {
+      for (const id of this.#ids(PART.uid, this.#hashes.of(uid))) {
         const workload = this.records.workload(id);
         if (workload?.uid === uid) return workload;
       }
@@ -68,7 +68,7 @@ export class ArenaView implements MeshView {
   workloadAt(network: string, ip: Ip): Workload | undefined {
     return this.#read(() =>
       bestWorkload(
-        this.#workloads(PART.address, hashOfPair(network, ip), (each) =>
+        this.#workloads(PART.address, this.#hashes.ofPair(network, ip), (each) =>
           isFoundAt(each, network, ip)),
       )
     );
@@ -78,7 +78,7 @@ export class ArenaView implements MeshView {
     return this.#read(() => {
       const exact = this.#services(
         PART.vip,
-        hashOfPair(network, ip),
+        this.#hashes.ofPair(network, ip),
         (each) => each.vips.some((vip) => vip.ip === ip && vip.network === network),
       );
       return bestService(exact, namespace) ?? this.#serviceInRange(network, ip, namespace);
@@ -91,13 +91,17 @@ export class ArenaView implements MeshView {
 
   servicesNamed(hostname: string): readonly Service[] {
     return this.#read(() =>
-      this.#services(PART.serviceHostname, hashOf(hostname), (each) => each.hostname === hostname)
+      this.#services(
+        PART.serviceHostname,
+        this.#hashes.of(hostname),
+        (each) => each.hostname === hostname,
+      )
     );
   }
 
   service(key: ServiceKey): Service | undefined {
     return this.#read(() => {
-      for (const id of this.#ids(PART.service, hashOf(key))) {
+      for (const id of this.#ids(PART.service, this.#hashes.of(key))) {
         const service = this.records.service(id);
         if (service !== undefined && serviceKeyOf(service) === key) return service;
       }
@@ -126,7 +130,7 @@ export class ArenaView implements MeshView {
       const workload = bestWorkload(
         this.#workloads(
           PART.workloadHostname,
-          hashOfPair(namespace, hostname),
+          this.#hashes.ofPair(namespace, hostname),
           (each) => each.hostname === hostname && each.namespace === namespace,
         ),
       );
@@ -137,7 +141,7 @@ export class ArenaView implements MeshView {
   localWorkload(info: WorkloadInfo): Workload | undefined {
     return this.#read(() =>
       bestWorkload(
-        this.#workloads(PART.info, hashOfInfo(info), (each) =>
+        this.#workloads(PART.info, hashOfInfo(this.#hashes, info), (each) =>
           isInfoOf(each, info) && this.isLocal(each)),
       )
     );
@@ -191,7 +195,7 @@ export class ArenaView implements MeshView {
 
   *eachEndpoint(service: Service): Generator<Endpoint> {
     const key = serviceKeyOf(service);
-    for (const id of this.#read(() => this.#ids(PART.endpoints, hashOf(key)))) {
+    for (const id of this.#read(() => this.#ids(PART.endpoints, this.#hashes.of(key)))) {
       const endpoint = this.#read(() => {
         const workload = this.records.workload(id, false);
         return workload && endpointOf(workload, key);
@@ -219,7 +223,7 @@ export class ArenaView implements MeshView {
 
   /** What has that uid, for the writer: looked at once in a push of many, so it is not remembered. */
   findWorkload(uid: string): Found<Workload> {
-    for (const id of this.#ids(PART.uid, hashOf(uid))) {
+    for (const id of this.#ids(PART.uid, this.#hashes.of(uid))) {
       const value = this.records.workload(id, false);
       if (value?.uid === uid) return { id, value };
     }
@@ -227,7 +231,7 @@ export class ArenaView implements MeshView {
   }
 
   findService(key: ServiceKey): Found<Service> {
-    for (const id of this.#ids(PART.service, hashOf(key))) {
+    for (const id of this.#ids(PART.service, this.#hashes.of(key))) {
       const value = this.records.service(id, false);
       if (value !== undefined && serviceKeyOf(value) === key) return { id, value };
     }
@@ -251,6 +255,10 @@ export class ArenaView implements MeshView {
       this.#depth--;
       Atomics.add(control, this.#slot, 1);
     }
+  }
+
+  get #hashes(): Hashes {
+    return this.memory.hashes;
   }
 
   get #rootAt(): number {
@@ -301,7 +309,7 @@ export class ArenaView implements MeshView {
     for (const stratum of strata) {
       if (stratum >> 8 !== family) continue;
       const prefixLength = stratum & 0xff;
-      const hash = hashOfRange(network, stratum, maskedKey(bytes, prefixLength));
+      const hash = hashOfRange(this.#hashes, network, stratum, maskedKey(bytes, prefixLength));
       const isIt = (service: Service) =>
         service.cidrVips.some((vip) =>
           vip.network === network && vip.cidr.prefixLength === prefixLength &&
@@ -318,7 +326,9 @@ export class ArenaView implements MeshView {
     const key = serviceKeyOf(service);
     const { epoch } = this;
     return this.#lists.current(key, epoch) ??
-      this.#read(() => this.#lists.build(key, epoch, this.#ids(PART.endpoints, hashOf(key))));
+      this.#read(() =>
+        this.#lists.build(key, epoch, this.#ids(PART.endpoints, this.#hashes.of(key)))
+      );
   }
 
   #appliedTo(workload: Workload): Applied {
@@ -344,7 +354,7 @@ export class ArenaView implements MeshView {
     const { memory, records } = this;
     const policies = new Set<Policy>();
     const byNamespace = memory.partAt(rootAt, PART.policyNamespace);
-    for (const id of memory.idsUnder(byNamespace, hashOf(workload.namespace))) {
+    for (const id of memory.idsUnder(byNamespace, this.#hashes.of(workload.namespace))) {
       const policy = records.policy(id);
       if (policy?.namespace === workload.namespace) policies.add(policy);
     }
@@ -354,7 +364,7 @@ export class ArenaView implements MeshView {
     }
     const missing: string[] = [];
     for (const key of workload.authorizationPolicies) {
-      const ids = memory.idsUnder(memory.partAt(rootAt, PART.policy), hashOf(key));
+      const ids = memory.idsUnder(memory.partAt(rootAt, PART.policy), this.#hashes.of(key));
       const policy = ids.map((id) => records.policy(id)).find((each) => each?.key === key);
       if (policy === undefined) missing.push(key);
       else policies.add(policy);

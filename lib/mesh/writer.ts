@@ -1,7 +1,6 @@
 import { BinaryWriter } from "@bufbuild/protobuf/wire";
 import { Batch, type PolicyWrite, type Written } from "./batch.ts";
 import { sameContent } from "./equal.ts";
-import { hashOf } from "./hash.ts";
 import type { Heap } from "./heap.ts";
 import {
   hashOfKey,
@@ -188,7 +187,9 @@ export class ArenaWriter {
   }
 
   readonly #workloadKeys = (workload: Workload) =>
-    workloadKeys(workload, this.view.isLocal(workload));
+    workloadKeys(this.heap.memory.hashes, workload, this.view.isLocal(workload));
+
+  readonly #serviceKeys = (service: Service) => serviceKeys(this.heap.memory.hashes, service);
 
   #touch(touched: string[], uid: string, ...records: (Workload | undefined)[]): void {
     touched.push(uid);
@@ -207,7 +208,7 @@ export class ArenaWriter {
         plan,
         KIND.service,
         { id, before, isSame: sameContent(before, written?.value), written },
-        serviceKeys,
+        this.#serviceKeys,
       );
     }
     if (!this.#batch.isCleared) return;
@@ -274,7 +275,8 @@ export class ArenaWriter {
     this.#forgetUnseen(value.key);
     const { key, namespace, scope } = value;
     const id = isSame ? known : this.#writePolicy(written);
-    const [keyHash, namespaceHash] = [hashOf(key), hashOf(namespace)];
+    const { hashes } = this.heap.memory;
+    const [keyHash, namespaceHash] = [hashes.of(key), hashes.of(namespace)];
     const write = { scope, keyHash, namespaceHash, id, isSame };
     this.#batch.upsertPolicy(key, write, written.bytes.length);
   }

@@ -4,7 +4,7 @@ import { OwnProcess } from "#linux";
 import { attachMesh, createMesh, type Mesh, type MeshHandles } from "#mesh";
 import { AddressSchema } from "#proto/workload_pb.ts";
 import { seededRng } from "#system";
-import { hashOf } from "../../../lib/mesh/hash.ts";
+import { Hashes } from "../../../lib/mesh/hash.ts";
 import { ip, policy, service, workload } from "./builders.ts";
 
 const PAGE_BYTES = 64 << 10;
@@ -266,13 +266,38 @@ Deno.test("two names of one hash are two workloads, two services, and two polici
   strictEqual(mesh.view.workload(other)?.uid, other);
 });
 
+Deno.test("names of one hash are not of one hash elsewhere, and every thread of a mesh knows its seed", () => {
+  const [one, other] = namesOfOneHash();
+  for (let seed = 1; seed < 100; seed++) {
+    const hashes = new Hashes(seed);
+    ok(hashes.of(one) !== hashes.of(other), `seed ${seed}`);
+  }
+  const mesh = createMesh({ hashSeed: 0xfedcba98 });
+  for (const name of [one, other]) {
+    mesh.writer.upsertWorkload(workload(name, { hostname: name, workloadIps: [ip("10.0.0.1")] }));
+    mesh.writer.upsertService(service(name, { vips: [{ network: "", ip: ip("10.96.0.1") }] }));
+    mesh.writer.upsertPolicy(policy(`${name}/p`, { namespace: name, scope: "Namespace" }));
+  }
+  mesh.writer.commit();
+  for (const view of [mesh.view, attachMesh(mesh.lend())]) {
+    for (const name of [one, other]) {
+      strictEqual(view.workload(name)?.uid, name);
+      strictEqual(view.serviceNamed(name)?.hostname, name);
+    }
+    ok(view.workloadAt("", ip("10.0.0.1")) !== undefined);
+    ok(view.serviceAt("", ip("10.96.0.1")) !== undefined);
+    strictEqual(view.policies().length, 2);
+  }
+});
+
 /** By the birthday paradox, among some 100,000 names. */
 function namesOfOneHash(): readonly [string, string] {
+  const hashes = new Hashes(0);
   const seen = new Map<number, string>();
   for (let index = 0;; index++) {
     const name = `name-${index}.example.org`;
-    const before = seen.get(hashOf(name));
+    const before = seen.get(hashes.of(name));
     if (before !== undefined) return [before, name];
-    seen.set(hashOf(name), name);
+    seen.set(hashes.of(name), name);
   }
 }
