@@ -6,11 +6,14 @@ due it was answered (ms; -1: never), and whether it had a connection of its own.
 so that what is measured is the proxy: the whole list is written at the end, not while it runs.
 """
 
+import ctypes
 import gc
 import json
 import os
+import platform
 import select
 import socket
+import struct
 import sys
 import time
 
@@ -24,6 +27,25 @@ PENDING_MAX = 200
 # An unanswered request is given up.
 PATIENCE_S = 10
 BACKLOG = 1024
+
+
+# sched_getattr and sched_setattr, by machine; struct sched_attr, and where its runtime is.
+SCHED_CALLS = {"x86_64": (315, 314), "aarch64": (275, 274)}
+SCHED_ATTR_BYTES = 48
+SCHED_RUNTIME_AT = 24
+SLICE_NS = 100_000
+
+
+def ask_for_short_slices():
+    """Whoever measures is not to be late itself: woken up soon, without more than its share (Linux 6.12 and later)."""
+    calls = SCHED_CALLS.get(platform.machine())
+    if calls is None:
+        return
+    libc = ctypes.CDLL(None)
+    attr = ctypes.create_string_buffer(SCHED_ATTR_BYTES)
+    if libc.syscall(calls[0], 0, attr, SCHED_ATTR_BYTES, 0) == 0:
+        struct.pack_into("<Q", attr, SCHED_RUNTIME_AT, SLICE_NS)
+        libc.syscall(calls[1], 0, attr, 0)
 
 
 def now_ms():
@@ -190,6 +212,7 @@ class Load:
 
 def main(proxy_ip, server_ip, rate):
     gc.disable()
+    ask_for_short_slices()
     server = listening(server_ip)
     ours, theirs = os.pipe()
     if os.fork() == 0:
