@@ -44,6 +44,12 @@ const LIVES = [
   "usual",
 ] as const;
 
+const COUNTED_LIVES = [
+  ["told twice", "pods told twice"],
+  ["port taken", "pods that could not bind at first"],
+  ["dead from the start", "namespaces dead from the start"],
+] as const;
+
 export const churn: Scenario = { name: "churn", start: () => Churn.start() };
 
 class Churn implements Soaked {
@@ -114,6 +120,7 @@ class Churn implements Soaked {
       this.#restartAgents(stop),
       ...Array.from({ length: MAKERS }, () => this.#makePods(stop, free, living)),
     ]);
+    await this.#makeUp(free, living);
     for (const slot of living) await this.#end(slot);
     for (const storm of storms) await this.#endStorm(storm);
   }
@@ -214,9 +221,20 @@ class Churn implements Soaked {
     }
   }
 
-  async #begin(slot: number): Promise<void> {
+  /** What a slow machine has not come to, or only while the agent was away: each kind has to be seen. */
+  async #makeUp(free: number[], living: number[]): Promise<void> {
+    const agent = this.mesh.nodes.cni.agent("node1");
+    for (const [life, kind] of COUNTED_LIVES) {
+      if (this.#counts[kind] !== 0) continue;
+      await until("the proxy is connected", () => agent.readyCount === 1, () => this.mesh.logs());
+      const slot = free.pop()!;
+      await this.#begin(slot, life);
+      living.push(slot);
+    }
+  }
+
+  async #begin(slot: number, life = LIVES[this.#lives++ % LIVES.length]!): Promise<void> {
     const { cni } = this.mesh.nodes;
-    const life = LIVES[this.#lives++ % LIVES.length]!;
     const name = nameOf(slot);
     const pod = await cni.makePod({
       name,
@@ -283,7 +301,7 @@ class Churn implements Soaked {
   }
 
   async #end(slot: number): Promise<void> {
-    const first = this.#rng.below(4) === 0;
+    const first = this.#counts["namespaces that went first"] === 0 || this.#rng.below(4) === 0;
     await this.mesh.nodes.cni.removePod(nameOf(slot), first ? "told last" : "told first");
     if (first) this.#count("namespaces that went first");
     this.#count("pods that came and went");
