@@ -77,8 +77,13 @@ export class World implements AsyncDisposable {
     });
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** No thread hangs any more. */
+  goOn(): void {
     Deno.env.delete(HANGING);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.goOn();
     this.orders.close();
     await this.threads[Symbol.asyncDispose]();
   }
