@@ -331,16 +331,24 @@ export class ArenaView implements MeshView {
       );
   }
 
+  /** There is a new root: policies that nobody asks for are forgotten, also where nobody ever judges by them. */
+  rootChanged(): void {
+    this.#noticeRoot(this.#rootAt);
+  }
+
+  #noticeRoot(rootAt: number): void {
+    const generation = this.memory.generationAt(rootAt);
+    if (generation === this.#rootGeneration) return;
+    this.#rootGeneration = generation;
+    this.#applied = new WeakMap();
+    this.records.policiesChanged();
+  }
+
   #appliedTo(workload: Workload): Applied {
     return this.#read(() => {
       // One root for all of it: the policies of one push are seen together, or not at all.
       const rootAt = this.#rootAt;
-      const generation = this.memory.generationAt(rootAt);
-      if (generation !== this.#rootGeneration) {
-        this.#rootGeneration = generation;
-        this.#applied = new WeakMap();
-        this.records.policiesChanged();
-      }
+      this.#noticeRoot(rootAt);
       let applied = this.#applied.get(workload);
       if (applied === undefined) {
         this.#applied.set(workload, applied = this.#collect(workload, rootAt));

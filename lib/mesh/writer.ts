@@ -138,7 +138,10 @@ export class ArenaWriter {
     const policies = this.#planPolicies(plan);
     world.applyAdded();
     for (const [id, at] of plan.flips) this.heap.publish(id, at);
-    if (world !== before || policies.isWritten) this.#flipRoot(world, policies.isWritten);
+    if (world !== before || policies.isWritten) {
+      this.#flipRoot(world, policies.isWritten);
+      this.view.rootChanged();
+    }
     world.applyDropped();
     if (world !== before) before.retire();
     for (const id of plan.retired) this.heap.retire(id);
@@ -295,6 +298,8 @@ export class ArenaWriter {
 
   /** Forgets what was written since the last commit. */
   discard(): void {
+    // No root will show them, so that none makes way for what was remembered of them.
+    if (this.#batch.policies.size > 0) this.view.records.policiesChanged();
     this.clear();
     this.#batch = this.#newBatch();
     this.heap.settle();

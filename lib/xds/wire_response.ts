@@ -65,7 +65,7 @@ interface Oversize {
  * are no response; what was taken before was right.
  *
  * Senders write fields in the order of their numbers, so what type the resources are of stands behind them. Each of them
- * says it too, and that is believed at first: types that contradict each other end the response. Where resources do not
+ * says it too, and the first is believed: a response that says another in the end is refused there. Where resources do not
  * say it, they are staged until the response does.
  */
 export class ResponseReader implements WireResponse {

@@ -1,4 +1,4 @@
-import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { createMesh, type Mesh } from "#mesh";
 import { meshOf, policy, workload } from "./builders.ts";
 
@@ -69,4 +69,41 @@ Deno.test("policiesFor() follows a policy that comes later", () => {
   mesh.writer.upsertPolicy(policy("shop/selected", { scope: "WorkloadSelector" }));
   mesh.writer.commit();
   deepStrictEqual(keys(mesh), ["shop/selected"]);
+});
+
+Deno.test("a policy that nobody has asked for since two changes is not kept as an object, on the writer's thread either", () => {
+  const mesh = meshOf({ policies: [policy("shop/kept")] });
+  const [first] = mesh.view.policies();
+  strictEqual(mesh.view.policies()[0], first);
+  const change = (dryRun: boolean) => {
+    mesh.writer.upsertPolicy(policy("shop/other", { dryRun }));
+    mesh.writer.commit();
+  };
+  change(true);
+  strictEqual(mesh.view.policies()[0], first, "it was asked for lately");
+  change(false);
+  change(true);
+  deepStrictEqual(mesh.view.policies()[0], first);
+  ok(mesh.view.policies()[0] !== first, "every policy there ever was is kept");
+});
+
+Deno.test("policies of responses that broke are not kept as objects", () => {
+  const mesh = meshOf({ policies: [policy("shop/kept")] });
+  const [first] = mesh.view.policies();
+  for (const dryRun of [true, false]) {
+    mesh.writer.upsertPolicy(policy("shop/other", { dryRun }));
+    mesh.writer.discard();
+  }
+  deepStrictEqual(mesh.view.policies(), [first]);
+  ok(mesh.view.policies()[0] !== first, "what was remembered meanwhile is kept");
+});
+
+Deno.test("what was just written is judged by as it is, and not read again", () => {
+  const mesh = meshOf({ policies: [policy("shop/kept")] });
+  const before = mesh.view.policiesFor(ALICE);
+  const written = policy("shop/selected", { scope: "WorkloadSelector" });
+  mesh.writer.upsertPolicy(written);
+  mesh.writer.commit();
+  const [kept, selected] = mesh.view.policiesFor(ALICE);
+  ok(kept === before[0] && selected === written);
 });
