@@ -90,8 +90,10 @@ export class EndpointLists {
   }
 
   #keep(list: EndpointList): void {
-    const replaced = this.#young.get(list.key)?.generations.length ?? 0;
-    this.#youngCount += list.generations.length - replaced;
+    // The list itself counts as one: there may be any number without candidates.
+    const replaced = this.#young.get(list.key);
+    this.#youngCount += list.generations.length + 1;
+    if (replaced !== undefined) this.#youngCount -= replaced.generations.length + 1;
     this.#young.set(list.key, list);
     if (this.#youngCount <= CANDIDATES_MAX) return;
     this.#old = this.#young;

@@ -1,4 +1,4 @@
-import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import type { Health, LoadBalancer, Mesh, Workload } from "#mesh";
 import { createMesh } from "#mesh";
 import { meshOf, service, workload } from "./builders.ts";
@@ -151,4 +151,13 @@ Deno.test("endpointsOf() does not remember what it answered before a workload we
   mesh.writer.removeAddress("a");
   mesh.writer.commit();
   deepStrictEqual(uids(mesh), ["c"]);
+});
+
+Deno.test("lists of services without endpoints are forgotten too when many others were asked for", () => {
+  const services = Array.from({ length: 10_000 }, (_, index) => service(`s${index}.org`));
+  const { view } = meshOf({ services });
+  const first = view.endpointsOf(services[0]!);
+  strictEqual(view.endpointsOf(services[0]!), first, "it is remembered");
+  for (const each of services) view.endpointsOf(each);
+  ok(view.endpointsOf(services[0]!) !== first);
 });
