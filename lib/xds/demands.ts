@@ -36,6 +36,10 @@ export class Demands {
     return true;
   }
 
+  has(name: string): boolean {
+    return this.#deadlines.has(name);
+  }
+
   /** Whether somebody waited for the name. */
   answer(name: string): boolean {
     this.#unasked.delete(name);

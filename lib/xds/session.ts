@@ -188,7 +188,8 @@ export class Push {
   /** Refused by what they say, and for being unreadable; in this order they are told. */
   readonly #refused = new Refusals();
   readonly #unreadable = new Refusals();
-  readonly #answered: string[] = [];
+  /** Demanded names that it mentions: they wait, and their time runs, until the mesh has all that came of it. */
+  readonly #mentioned = new Set<string>();
   /** What the mesh took since it was committed, and what it gave up. */
   readonly #accepted: (readonly [string, string])[] = [];
   readonly #gone: string[] = [];
@@ -216,8 +217,8 @@ export class Push {
     const { name, payload, malformed } = resource;
     this.#resourcesCount++;
     this.#bytesCount += payload?.length ?? 0;
-    this.#answer(name);
-    for (const alias of resource.aliases) this.#answer(alias);
+    this.#mention(name);
+    for (const alias of resource.aliases) this.#mention(alias);
     if (this.#subscription === undefined) return undefined;
     if (this.#isSnapshot) this.#subscription.versions.see(name);
     if (malformed === undefined && payload !== undefined) return { name, bytes: payload };
@@ -253,7 +254,7 @@ export class Push {
     const subscription = this.#subscription;
     if (subscription === undefined) return;
     subscription.isSnapshotDue = false;
-    for (const name of removed) this.#answer(name);
+    for (const name of removed) this.#mention(name);
     const hasAll = this.#isSnapshot && !this.#isNameLost;
     for (const name of concat(removed, hasAll ? subscription.versions.unseen() : [])) {
       this.#gone.push(name);
@@ -288,14 +289,19 @@ export class Push {
       }),
       rejection: message,
       rejectedCount,
-      answered: this.#answered,
+      answered: this.answered(),
       resourcesCount: this.#resourcesCount,
       bytesCount: this.#bytesCount,
     };
   }
 
-  #answer(name: string): void {
-    if (this.#demands.size > 0 && this.#demands.answer(name)) this.#answered.push(name);
+  /** Whose waiting has an end: by `finish`, or when the response broke and the mesh has what came of it. */
+  answered(): string[] {
+    return [...this.#mentioned].filter((name) => this.#demands.answer(name));
+  }
+
+  #mention(name: string): void {
+    if (this.#demands.size > 0 && this.#demands.has(name)) this.#mentioned.add(name);
   }
 }
 

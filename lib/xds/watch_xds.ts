@@ -199,7 +199,12 @@ class XdsFollower implements XdsWatch {
       this.#log.error?.("unknown xds type, ignored", { type: response.typeUrl.slice(0, 200) });
     }
     const stop = this.#stop.signal;
-    if (!await apply(response, push, { writer, clock, turn, onCommit, stop })) return undefined;
+    try {
+      if (!await apply(response, push, { writer, clock, turn, onCommit, stop })) return undefined;
+    } catch (error) {
+      for (const name of push.answered()) this.#wake(name, true);
+      throw error;
+    }
     const outcome = push.finish(this.#now());
     this.#metrics.received(push.type, outcome);
     this.#tellPush(push, outcome);

@@ -160,6 +160,18 @@ Deno.test("3.8, 18.7: waiters wake by name, by alias, by removal, and by a resou
   strictEqual(session.demandsCount, 0);
 });
 
+Deno.test("3.8: what a response mentions waits no longer than it may, although the response does not end", () => {
+  const { session } = talk(true);
+  session.open();
+  session.demand("w1", 0);
+  const push = session.receive({ typeUrl: TYPE_URLS.address, nonce: "n", removed: [] });
+  push.take({ name: "w1", version: "", aliases: ["w1"], payload: undefined, malformed: "x" });
+  deepStrictEqual(session.expire(DEMAND_TIMEOUT_MS), ["w1"]);
+  deepStrictEqual(push.answered(), []);
+  session.demand("w1", DEMAND_TIMEOUT_MS);
+  deepStrictEqual([push.answered(), push.answered()], [["w1"], []]);
+});
+
 Deno.test("3.9: ready when both types were acknowledged once, a refusal does not count, and it is never taken back", async () => {
   const { session, hear } = talk();
   session.open();

@@ -11,7 +11,7 @@ import { realNetwork, realTurn } from "../../support/network.ts";
 import { until } from "../../support/netns.ts";
 import { mintLeaf, mintRoot } from "../../support/pki.ts";
 import { ControlPlane } from "./control_plane.ts";
-import { workload } from "./messages.ts";
+import { responseBytes, workload } from "./messages.ts";
 
 const HOST = "127.57.0.1";
 const root = mintRoot();
@@ -257,6 +257,26 @@ test("3.10: a server that does not read and dies is noticed, and followed when i
   await until("it is noticed", () => watch.status().lastError !== undefined);
   using again = await ControlPlane.start(HOST, [leaf], plane.port);
   await (await again.stream()).greet();
+});
+
+test("3.8: whoever waits for what a response brought that broke behind it is told at once", async () => {
+  using plane = await ControlPlane.start(HOST, [leaf]);
+  const { watch, view } = follow(plane.url, realClock, { onDemand: true });
+  await using _watch = watch;
+  const stream = await plane.stream();
+  await stream.greet();
+  const answers = ["net/10.0.0.1", "w2"].map((name) => watch.demand(name));
+  await stream.request();
+  await stream.request();
+  const resources = [workload("w1", {}, { aliases: ["net/10.0.0.1"] })];
+  // No field begins like that.
+  stream.sayBytes(Uint8Array.from([...responseBytes("address", { resources }), 0x07]));
+  const late = realClock.sleep(5_000).then(() => "late");
+  strictEqual(await Promise.race([answers[0], late]), true);
+  strictEqual(view.workload("w1")?.uid, "w1");
+  strictEqual(watch.status().demandsWaiting, 1);
+  const next = await plane.stream();
+  deepStrictEqual((await next.request()).initialResourceVersions, { w1: "v1", w2: "" });
 });
 
 test("3.8: whoever gave up is not asked for when a server reads again, and nobody twice", async () => {
