@@ -172,7 +172,7 @@ function readRest(cursor: Cursor, tag: number, draft: Draft, isLocal: boolean): 
 function readShare(cursor: Cursor, draft: Draft, isLocal: boolean): void {
   const end = cursor.length();
   let key = "";
-  let ports: PortMap = new Map();
+  let ports: PortMap | undefined;
   for (let tag = cursor.tag(end); tag !== 0; tag = cursor.tag(end)) {
     if (tag === bytesTag(1)) key = cursor.text();
     else if (tag === bytesTag(2)) ports = readPortList(cursor);
@@ -180,7 +180,7 @@ function readShare(cursor: Cursor, draft: Draft, isLocal: boolean): void {
   }
   cursor.close(end);
   if (!isLocal && !key.includes("/")) reject(`service ${quoted(key)}, expected namespace/hostname`);
-  draft.services.set(key as ServiceKey, ports);
+  draft.services.set(key as ServiceKey, ports ?? new Map());
   if (!isLocal) limitElements(draft.services.size, "services");
 }
 
