@@ -14,7 +14,7 @@ const ISTIOD = "istiod.istio-system.svc";
 const NAMES = { dns: [ISTIOD], uris: ["spiffe://cluster.local/ns/istio-system/sa/istiod"] };
 const TOKEN = "very-secret";
 const PATH = "/test.Echo/Say";
-const TIMEOUT_MS = 3_000;
+const TIMEOUT_MS = 20_000;
 const root = mintRoot();
 
 const test = (name: string, fn: () => Promise<void>) =>

@@ -16,7 +16,7 @@ const CART = "spiffe://cluster.local/ns/shop/sa/cart" as SpiffeId;
 const FOREIGN = "spiffe://other.test/ns/shop/sa/web" as SpiffeId;
 const root = mintRoot();
 const [web, cart] = [mintWorkload(WEB, root), mintWorkload(CART, root)];
-const TIMEOUT_MS = 3_000;
+const TIMEOUT_MS = 30_000;
 
 const test = (name: string, fn: () => Promise<void>) =>
   Deno.test({ name, fn, sanitizeOps: false, sanitizeResources: false });

@@ -12,7 +12,7 @@ const WEB = "spiffe://cluster.local/ns/shop/sa/web" as SpiffeId;
 const CART = "spiffe://cluster.local/ns/shop/sa/cart" as SpiffeId;
 const root = mintRoot();
 const cart = mintWorkload(CART, root);
-const TIMEOUT_MS = 3_000;
+const TIMEOUT_MS = 30_000;
 
 const test = (name: string, fn: () => Promise<void>) =>
   Deno.test({ name, fn, sanitizeOps: false, sanitizeResources: false });
