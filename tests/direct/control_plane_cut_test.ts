@@ -97,7 +97,8 @@ test("a resource that cannot be used is refused by name, the rest of the push ap
   plane.poison("c//Pod/shop/bad", "legacy_tunnel");
   await until("both have refused it", () => plane.records.heard("nack").length === 2);
   match(plane.records.heard("nack")[0]!.reason, /^c\/\/Pod\/shop\/bad: /);
-  match(client.output, /resources rejected.*rejected=1 reasons="c\/\/Pod\/shop\/bad: /);
+  const rejected = /resources rejected.*rejected=1 reasons="c\/\/Pod\/shop\/bad: /;
+  await until("it is told", () => rejected.test(client.output), () => client.output);
   // An update of a good one that is bad, beside a good one: the good one applies, the other stays as it was.
   plane.poison("c//Pod/shop/server", "garbage");
   await until("it is refused", () => plane.records.heard("nack").length === 4);

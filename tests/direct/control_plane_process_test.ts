@@ -81,7 +81,8 @@ test("the mesh of a file, its knobs, and what it says of what happened", async (
     await using _watch = watch;
     await watch.ready;
     strictEqual(view.workloads().length, 2);
-    match(plane.log, /pushed addresses.*to="demo\/client" resources=4/);
+    const pushed = /pushed addresses.*to="demo\/client" resources=4/;
+    await until("the push is told", () => pushed.test(plane.log), () => plane.log);
 
     const yaml = await Deno.readTextFile(`${folder}/mesh.yaml`);
     await Deno.writeTextFile(`${folder}/mesh.yaml`, yaml.replace("policies:", "polices:"));
@@ -96,7 +97,8 @@ test("the mesh of a file, its knobs, and what it says of what happened", async (
       "the token is refused",
       () => /UNAUTHENTICATED.*expired/.test(watch.status().lastError ?? ""),
     );
-    match(plane.log, /stream refused.*reason="the token has expired"/);
+    const refused = /stream refused.*reason="the token has expired"/;
+    await until("the refusal is told", () => refused.test(plane.log), () => plane.log);
     await plane.post("/faults");
     await until("it is back", () => watch.status().state === "connected");
     await plane.post("/poison?name=demo/x&kind=garbage");

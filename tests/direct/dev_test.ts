@@ -114,10 +114,10 @@ testAsRoot(
         "the lines, readable",
         () =>
           /✓ out client → hello\.demo/.test(dev.output()) &&
-          /✗ in {2}client → vault/.test(dev.output()),
+          /✗ in {2}client → vault/.test(dev.output()) &&
+          /explicitly denied by: demo\/nobody-to-vault/.test(dev.output()),
         dev.output,
       );
-      match(dev.output(), /explicitly denied by: demo\/nobody-to-vault/);
       // The mesh came by xDS and the certificates from the CA, not from a file.
       for (const who of ["client", "server"]) {
         match(dev.output(), new RegExp(`istiod   pushed addresses to=demo/${who} resources=4`));

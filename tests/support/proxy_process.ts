@@ -102,9 +102,9 @@ export class ProxyProcess {
     return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" "))), 0);
   }
 
-  /** Access lines so far. */
+  /** Access lines so far; one that has come in part is none yet. */
   get lines(): string[] {
-    return this.#output.split("\n").filter((line) => line.includes("\taccess\t"));
+    return this.#output.split("\n").slice(0, -1).filter((line) => line.includes("\taccess\t"));
   }
 
   signal(name: Deno.Signal): void {
