@@ -61,6 +61,12 @@ export class Istiod implements AsyncDisposable {
     return await this.sent(name);
   }
 
+  /** Makes what `hostile` sends: a service with so many endpoints. */
+  async make(endpointsCount: number): Promise<void> {
+    await this.#input.write(new TextEncoder().encode(`make ${endpointsCount}\n`));
+    await this.#next((line) => line.what === "made");
+  }
+
   async sent(name: string): Promise<number> {
     return (await this.#next((line) => line.what === "sent" && line.name === name)).atMs;
   }

@@ -39,12 +39,14 @@ export async function hostilePush(
   { endpointsCount, restMs }: HostileOptions,
 ): Promise<Hostile> {
   istiod.forget();
+  // Before there is a stream: a server that answers no PING for long has none.
+  await istiod.make(endpointsCount);
   await using proxy = await MeshProxy.start(istiod, peer);
   await istiod.acknowledged("full");
   await proxy.ready();
   const cpuBefore = proxy.cpuSeconds();
   proxy.watchControl();
-  const startMs = await istiod.ask(`hostile ${endpointsCount}`, "hostile");
+  const startMs = await istiod.ask("hostile", "hostile");
   const { atMs, rejected } = await istiod.answered("hostile");
   const stallMs = proxy.longestStallMs();
   const cpuSeconds = proxy.cpuSeconds() - cpuBefore;

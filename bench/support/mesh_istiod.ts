@@ -1,8 +1,8 @@
 /**
  * An istiod in a process of its own that sends a large mesh, prebuilt, in one message, and then what standard input asks
- * for: `update <count>`, `remove`, `add` (everything), `change` (everything, in another revision), `hostile <count>` (a
- * service with so many endpoints), `cut`. Tells on standard output, a JSON line each, when a response left and when it
- * was acknowledged.
+ * for: `update <count>`, `remove`, `add` (everything), `change` (everything, in another revision), `make <count>` (a
+ * service with so many endpoints, which takes a while in which nothing is answered), `hostile` (that service), `cut`.
+ * Tells on standard output, a JSON line each, when a response left and when it was acknowledged.
  * Run: deno run -A bench/support/mesh_istiod.ts <workloads> <certificate chain> <key> [receive limit, bytes]
  * @module
  */
@@ -56,6 +56,7 @@ function* hostile(count: number): Generator<Uint8Array> {
 const full = responseOf(ADDRESS_TYPE, "full", everything(1));
 /** The same in another revision; made when it is asked for. */
 let changed: Uint8Array | undefined;
+let made: Uint8Array | undefined;
 const removal = responseOf(ADDRESS_TYPE, "removal", [], allNames());
 let stream: ServerDuplexStream<Buffer, Buffer> | undefined;
 let revision = 1;
@@ -125,7 +126,11 @@ const ASKED: Readonly<Record<string, (count: number) => void>> = {
     changed ??= responseOf(ADDRESS_TYPE, "change", everything(CHANGED_REVISION));
     send(changed, "change");
   },
-  hostile: (count) => send(responseOf(ADDRESS_TYPE, "hostile", hostile(count)), "hostile"),
+  make(count) {
+    made = responseOf(ADDRESS_TYPE, "hostile", hostile(count));
+    tell("made");
+  },
+  hostile: () => send(made!, "hostile"),
   cut: () => void stream?.emit("error", { code: 14, details: "transport is closing" }),
 };
 
