@@ -110,7 +110,7 @@ testAsRoot(
       match(transfer.output(), new RegExp(`bytes=${TRANSFER_SECONDS * 100 * 1024}$`, "m"));
     }
     const deadlineMs = (GRACE_SECONDS - 5) * 1_000;
-    ok(drainMs > deadlineMs - 500 && drainMs < deadlineMs + 3_000, `${drainMs} ms`);
+    ok(drainMs > deadlineMs - 500 && drainMs < deadlineMs + 20_000, `${drainMs} ms`);
     ok((await endless.ended).code !== 0, "what outlives the deadline is reset, not ended in order");
     match(await mesh.nodes.ask("client", `${near.ips[0]}`, 9000), /./);
   },
