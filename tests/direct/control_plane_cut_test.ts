@@ -144,6 +144,7 @@ test("a message that is too large ends the stream, is told, and nothing is lost"
 test("a stream is ended every now and then, as istiod does it: a debug line, and no backoff to speak of", async () => {
   await using mesh = await XdsMesh.start({ network: "127.7.6", only: "client" });
   const { plane, client } = mesh;
+  await until("the first one is heard", () => plane.records.heard("ack").length >= 2);
   for (const [code, details] of [[0, ""], [14, "transport is closing"], [0, ""]] as const) {
     const opened = plane.records.of("stream_opened").length;
     plane.endStreams(code, details);

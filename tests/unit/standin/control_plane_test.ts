@@ -207,6 +207,8 @@ test("a list that is too long is RESOURCE_EXHAUSTED, and without it all is sent 
   plane.faults.requestBytesMax = 200;
   plane.setMesh(wireMeshOf(localMesh(SHOP.replace(/- \{ uid: c\/\/Pod\/shop\/cart.*\n/, ""))));
   await until("the push is there", () => view.workloads().length === 1);
+  // An answer that is on its way when its stream ends is none.
+  await until("it is acknowledged", () => plane.records.heard("ack").length === 3);
   plane.endStreams(0, "");
   await until("it was too long", () => plane.records.of("refused").length > 0);
   match(
