@@ -11,6 +11,7 @@ import {
 import type { SpiffeId } from "#values";
 import type { Authority } from "./authority.ts";
 import { createSigningRequest, type SigningRequest } from "./csr.ts";
+import { LastNews } from "./last_news.ts";
 
 /** What a CA's answer may hold at most: a leaf, its intermediates, a bundle of roots. */
 const CHAIN_ELEMENTS_MAX = 16;
@@ -45,7 +46,8 @@ export interface CaAuthorityOptions {
  * name, a path to the roots that came with it, valid now for both ends of TLS.
  */
 export function createCaAuthority(options: CaAuthorityOptions): Authority {
-  const skipped = new SkippedRoots(options.log);
+  // Of roots that cannot be read, which every answer has again.
+  const skipped = new LastNews();
   return {
     async sign(identity, lifetimeMs) {
       const request = await createSigningRequest(identity);
@@ -64,8 +66,8 @@ function bundleOf(
   identity: SpiffeId,
   chain: readonly string[],
   request: SigningRequest,
-  { clock, impersonates }: CaAuthorityOptions,
-  skipped: SkippedRoots,
+  { clock, log, impersonates }: CaAuthorityOptions,
+  skipped: LastNews,
 ): CertBundle {
   const { leafPem, intermediatesPem, rootsPem } = partsOf(chain);
   const leafDer = firstDer(leafPem, "the leaf");
@@ -77,7 +79,7 @@ function bundleOf(
     throw new Error(`did not find expected SAN: ${identity}`);
   }
   const intermediates = intermediatesPem.map((pem) => firstDer(pem, "an intermediate"));
-  const usableRootsPem = readableRoots(rootsPem, skipped);
+  const usableRootsPem = readableRoots(rootsPem, log, skipped);
   const roots = trustRoots(usableRootsPem);
   for (const role of ["server", "client"] as const) {
     verifyPeer([leafDer, ...intermediates], roots, { role, nowMs: clock.nowMs() });
@@ -111,22 +113,8 @@ function firstDer(pem: string, what: string): Uint8Array {
   return der;
 }
 
-/** Roots that every answer has again, each with its reason: told once, until they are gone. */
-class SkippedRoots {
-  #told = "";
-
-  constructor(private readonly log: Log) {}
-
-  tell(errors: readonly string[]): void {
-    const news = errors.join("\n");
-    const write = news === this.#told ? this.log.debug : this.log.warn;
-    this.#told = news;
-    for (const error of errors) write?.("a root certificate from the CA is skipped", { error });
-  }
-}
-
 /** A root that we cannot read could never verify anybody; the others still can. */
-function readableRoots(pem: string, skipped: SkippedRoots): string {
+function readableRoots(pem: string, log: Log, skipped: LastNews): string {
   const errors: string[] = [];
   const readable = derFromPem(pem).filter((der) => {
     try {
@@ -138,7 +126,8 @@ function readableRoots(pem: string, skipped: SkippedRoots): string {
       return false;
     }
   });
-  skipped.tell(errors);
+  const write = skipped.isNew(errors.join("\n")) ? log.warn : log.debug;
+  for (const error of errors) write?.("a root certificate from the CA is skipped", { error });
   if (readable.length === 0) {
     throw new Error("invalid root certificate: none of the CA's can be read");
   }

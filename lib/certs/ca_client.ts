@@ -15,6 +15,7 @@ import {
 import type { Log } from "#log";
 import type { Clock, Timer } from "#system";
 import type { CaClient, CaRequest } from "./ca_authority.ts";
+import { LastNews } from "./last_news.ts";
 
 const PATH = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
 
@@ -76,8 +77,8 @@ class ChannelKeeper implements CaClient, Disposable {
   #goodRootsPem: string | undefined;
   /** One request after another looks after the channel, so that a burst opens one. */
   #turn: Promise<unknown> = Promise.resolve();
-  /** What was last said of roots that cannot be used: once is enough, until they can be. */
-  #toldRoots = "";
+  /** Of roots that cannot be used. */
+  readonly #rootsNews = new LastNews();
   #isDisposed = false;
 
   constructor(private readonly options: CaClientOptions) {}
@@ -140,7 +141,7 @@ class ChannelKeeper implements CaClient, Disposable {
       const rootsPem = await readRoots(endpoint.roots);
       const before = this.#held;
       const held = before?.rootsPem === rootsPem ? before : await this.#open(rootsPem);
-      this.#toldRoots = "";
+      this.#rootsNews.over();
       if (held === before) return held;
       if (before !== undefined) {
         log.info?.("the roots of the certificate authority's server changed", {
@@ -152,12 +153,11 @@ class ChannelKeeper implements CaClient, Disposable {
     } catch (error) {
       if (this.#goodRootsPem === undefined) throw error;
       const reason = error instanceof Error ? error.message : String(error);
-      if (reason !== this.#toldRoots) {
+      if (this.#rootsNews.isNew(reason)) {
         log.warn?.("new roots of the certificate authority's server cannot be used, the old stay", {
           error: reason,
         });
       }
-      this.#toldRoots = reason;
       return this.#held ?? await this.#open(this.#goodRootsPem);
     }
   }

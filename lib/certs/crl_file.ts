@@ -5,6 +5,7 @@
 import type { Log } from "#log";
 import type { Pace } from "#system";
 import { type PackedList, Revocations } from "#tls";
+import { LastNews } from "./last_news.ts";
 
 export const CRL_LIMITS = {
   /** kubelet changes a directory in several steps; one look after them is enough. */
@@ -51,7 +52,7 @@ class CrlFollower implements CrlFile {
   /** Who has left waits for no list: the largest take seconds. */
   readonly #pace: Pace;
   #signature = "";
-  #told = "";
+  readonly #news = new LastNews();
 
   constructor(private readonly options: CrlFileOptions) {
     const { clock, turn } = options;
@@ -127,7 +128,7 @@ class CrlFollower implements CrlFile {
       this.#signature = signature;
       const lists = await Revocations.pack(bytes, this.#pace);
       this.lists = lists;
-      this.#told = "";
+      this.#news.over();
       log.info?.("revocation lists loaded", { path, lists: lists.length });
       onLists(lists);
     } catch (error) {
@@ -138,8 +139,7 @@ class CrlFollower implements CrlFile {
   }
 
   #warn(error: string): void {
-    if (error === this.#told) return;
-    this.#told = error;
+    if (!this.#news.isNew(error)) return;
     const what = this.lists === undefined
       ? "revocation lists cannot be used, nobody is held to them"
       : "revocation lists cannot be used, the earlier ones stay in force";
