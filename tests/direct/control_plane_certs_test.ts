@@ -1,7 +1,8 @@
 /** The CA and the control plane's own certificate in trouble, with live traffic (behaviour.md 3.1, 9.1 to 9.7). */
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { until } from "../support/netns.ts";
-import { pause, Traffic, XdsMesh } from "../support/xds_mesh.ts";
+import { pause } from "../support/waiting.ts";
+import { Traffic, XdsMesh } from "../support/xds_mesh.ts";
 import type { ServerFault } from "../../lib/standin/faults.ts";
 
 const test = (name: string, fn: () => Promise<void>) =>

@@ -2,7 +2,8 @@
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
 import { until } from "../support/netns.ts";
 import { ProxyProcess, socksConnect } from "../support/proxy_process.ts";
-import { HOST, pause, Traffic, wireMesh, XdsMesh } from "../support/xds_mesh.ts";
+import { pause } from "../support/waiting.ts";
+import { HOST, Traffic, wireMesh, XdsMesh } from "../support/xds_mesh.ts";
 
 const test = (name: string, fn: () => Promise<void>) =>
   Deno.test({ name, fn, sanitizeOps: false, sanitizeResources: false });

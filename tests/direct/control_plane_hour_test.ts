@@ -7,7 +7,8 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { until } from "../support/netns.ts";
 import type { ProxyProcess } from "../support/proxy_process.ts";
-import { pause, Traffic, wireMesh, XdsMesh } from "../support/xds_mesh.ts";
+import { pause } from "../support/waiting.ts";
+import { Traffic, wireMesh, XdsMesh } from "../support/xds_mesh.ts";
 
 const LIFETIME_MS = 14_000;
 const UNAVAILABLE = 14;

@@ -2,6 +2,7 @@
 import { ok, strictEqual } from "node:assert/strict";
 import { until } from "../support/netns.ts";
 import { ProxyProcess, socksConnect } from "../support/proxy_process.ts";
+import { standstill } from "../support/waiting.ts";
 
 const CLIENT = "127.1.4.1";
 const SERVER = "127.1.4.2";
@@ -26,18 +27,6 @@ async function pushUntilStuck(connection: Deno.Conn, left: { bytes: number }): P
   } catch {
     // Closed at the end of the test.
   }
-}
-
-async function settled(lefts: readonly { bytes: number }[]): Promise<void> {
-  for (let before = -1, equal = 0, rounds = 0; rounds < 300; rounds++) {
-    const now = lefts.reduce((sum, left) => sum + left.bytes, 0);
-    // More than one look, since a busy machine may stand still itself.
-    equal = now === before ? equal + 1 : 0;
-    if (equal === 3) return;
-    before = now;
-    await new Promise((resolve) => setTimeout(resolve, 300));
-  }
-  throw new Error("transfers that nobody takes never came to a standstill");
 }
 
 for (const direction of ["upload", "download"] as const) {
@@ -85,7 +74,10 @@ for (const direction of ["upload", "download"] as const) {
       // A first byte makes sure that every tunnel is up before the sender is stuck.
       await Promise.all(connections.map((connection) => connection.read(new Uint8Array(1))));
     }
-    await settled(lefts);
+    await standstill(() => lefts.reduce((sum, { bytes }) => sum + bytes, 0), {
+      lookMs: 300,
+      looks: 3,
+    });
     strictEqual(lefts.length, TRANSFERS);
     for (const left of lefts) ok(left.bytes > 0, "nobody took the whole of it");
     for (const proxy of [client, server]) {

@@ -8,6 +8,7 @@ import {
   readExactly,
   socksConnect,
 } from "../support/proxy_process.ts";
+import { KERNEL_GRANTS_SLICES, schedField, SHORT_SLICE_NS } from "../support/slices.ts";
 
 const CLIENT = "127.1.8.1";
 const SERVER = "127.1.8.2";
@@ -28,22 +29,16 @@ async function ask(connection: Deno.TcpConn): Promise<void> {
   strictEqual((await readExactly(connection, 2))[1], 7);
 }
 
-/** Linux 6.12 and later: data threads are woken up soon, and no other thread at their expense. */
+/** Data threads are woken up soon, and no other thread at their expense. */
 function assertShortSlices(pid: number, threadsCount: number): void {
-  const [major, minor] = Deno.osRelease().split(".").map(Number);
-  if (major! < 6 || (major === 6 && minor! < 12)) return;
-  const tasks = `/proc/${pid}/task`;
-  const slicesNs = [...Deno.readDirSync(tasks)]
-    .filter(({ name }) =>
-      name === String(pid) || /^worker-\d/.test(textOf(`${tasks}/${name}/comm`))
-    )
-    .map(({ name }) => Number(/^se\.slice *: *(\d+)/m.exec(textOf(`${tasks}/${name}/sched`))?.[1]));
-  strictEqual(slicesNs.filter((sliceNs) => sliceNs === 100_000).length, threadsCount);
+  if (!KERNEL_GRANTS_SLICES) return;
+  const textOf = (thread: string, name: string) =>
+    Deno.readTextFileSync(`/proc/${pid}/task/${thread}/${name}`);
+  const slicesNs = [...Deno.readDirSync(`/proc/${pid}/task`)]
+    .filter(({ name }) => name === String(pid) || /^worker-\d/.test(textOf(name, "comm")))
+    .map(({ name }) => schedField(textOf(name, "sched"), "se.slice"));
+  strictEqual(slicesNs.filter((sliceNs) => sliceNs === SHORT_SLICE_NS).length, threadsCount);
   strictEqual(slicesNs.length, threadsCount + 1);
-}
-
-function textOf(path: string): string {
-  return Deno.readTextFileSync(path);
 }
 
 async function connectAll(): Promise<Deno.TcpConn[]> {

@@ -21,5 +21,3 @@ export async function wholeOf(message: GrpcMessage): Promise<Uint8Array> {
   }
   return whole;
 }
-
-export const pause = (ms: number): Promise<void> => realClock.sleep(ms);

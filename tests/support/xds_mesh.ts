@@ -8,6 +8,7 @@ import { realClock, realRng } from "#system";
 import { loadLocal } from "#xds";
 import { CredentialFiles } from "../../lib/standin/credentials.ts";
 import { doublingServer, ProxyProcess, readExactly, socksConnect } from "./proxy_process.ts";
+import { pause } from "./waiting.ts";
 
 export const HOST = "server.shop.svc.cluster.local";
 
@@ -222,8 +223,4 @@ export class Traffic {
       );
     }
   }
-}
-
-export function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

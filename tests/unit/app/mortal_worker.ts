@@ -1,10 +1,9 @@
 /** A data thread of the product that dies, or hangs, when the test says so. */
 import "../../../lib/app/data_worker.ts";
+import { HANGING } from "./hanging.ts";
 
 /** Longer than any test waits for what a hanging thread brings about. */
 const HANG_MS_MAX = 120_000;
-/** A variable of the environment, which all threads share: while it has this thread's name the turn does not end. */
-const HANGING = "TEST_HANGING_THREAD";
 
 const orders = new BroadcastChannel("mortal");
 orders.onmessage = ({ data }: MessageEvent<{ readonly thread: string; readonly how: string }>) => {

@@ -10,11 +10,10 @@ import { readExactly, socksConnect } from "../../support/proxy_process.ts";
 import { until } from "../../support/netns.ts";
 import { configOf } from "../config/support.ts";
 import { workload } from "../mesh/builders.ts";
+import { HANGING } from "./hanging.ts";
 
 export const INFO = { name: "web-1", namespace: "shop", serviceAccount: "web" };
 export const MORTAL = new URL("./mortal_worker.ts", import.meta.url);
-/** See mortal_worker.ts. */
-const HANGING = "TEST_HANGING_THREAD";
 const ENV = { ZTUNNEL_BIND_ADDRESS: "127.71.1.1", UNSTABLE_ENABLE_SOCKS5: "true" };
 export const APP = { ip: "127.71.1.9", port: 8080 };
 

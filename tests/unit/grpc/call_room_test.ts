@@ -1,7 +1,16 @@
 /** A call to a server that does not read, or not yet. */
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
-import { pause } from "../../support/network.ts";
+import type { GrpcChannel, GrpcStream } from "#grpc";
+import { pause } from "../../support/waiting.ts";
 import { GRPC, PATH, type Serve, test, withServer } from "./raw_server.ts";
+
+/** A call that the server has answered, with no room left. */
+async function filled(channel: GrpcChannel): Promise<GrpcStream> {
+  const stream = channel.stream(PATH);
+  await new Promise<void>((resolve) => stream.onAnswer = resolve);
+  while (stream.send(new Uint8Array(1 << 16)));
+  return stream;
+}
 
 test("send() takes no more than a hundred messages for a server that does not read", async () => {
   const serve: Serve = (stream) => {
@@ -41,9 +50,7 @@ test("room() has an end when the connection dies, although nobody reads", async 
     cut = () => stream.session?.destroy();
   };
   await withServer(serve, async (channel) => {
-    const stream = channel.stream(PATH);
-    await new Promise<void>((resolve) => stream.onAnswer = resolve);
-    while (stream.send(new Uint8Array(1 << 16)));
+    const stream = await filled(channel);
     const room = stream.room();
     cut();
     strictEqual(await Promise.race([room, pause(60_000)]), false);
@@ -75,9 +82,7 @@ test("room() is there again as soon as a server reads", async () => {
     readOn = () => stream.resume();
   };
   await withServer(serve, async (channel) => {
-    const stream = channel.stream(PATH);
-    await new Promise<void>((resolve) => stream.onAnswer = resolve);
-    while (stream.send(new Uint8Array(1 << 16)));
+    const stream = await filled(channel);
     const room = stream.room();
     readOn();
     strictEqual(await room, true);

@@ -2,7 +2,8 @@
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { GrpcError, type GrpcStream } from "#grpc";
-import { pause, wholeOf } from "../../support/network.ts";
+import { wholeOf } from "../../support/network.ts";
+import { pause } from "../../support/waiting.ts";
 import { GRPC, type Heads, PATH, type Serve, test, withServer } from "./raw_server.ts";
 
 function framed(text: string, flag = 0): Buffer {

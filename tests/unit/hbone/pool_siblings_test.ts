@@ -17,6 +17,7 @@ import {
   until,
   WEB,
 } from "./support.ts";
+import { standstill } from "../../support/waiting.ts";
 
 /** Fills the window of a connection whose server reads nothing. */
 async function fill(stream: ByteStream): Promise<void> {
@@ -27,12 +28,7 @@ async function fill(stream: ByteStream): Promise<void> {
       taken++;
     }
   })().catch(() => {});
-  // More than one look, since a busy machine may stand still itself.
-  for (let before = -1, equal = 0; equal < 5;) {
-    before = taken;
-    await realClock.sleep(10);
-    equal = before === taken ? equal + 1 : 0;
-  }
+  await standstill(() => taken, { lookMs: 10, looks: 5 });
 }
 
 const SMALL_CONNECTION = { connectionWindowBytes: 65_535, streamWindowBytes: 1 << 20 };

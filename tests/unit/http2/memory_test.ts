@@ -1,6 +1,6 @@
 import { ok as assert } from "node:assert/strict";
 import type { ByteStream } from "#stream";
-import { realClock } from "#system";
+import { standstill } from "../../support/waiting.ts";
 import { both, NO_HEADERS, tlsStreams } from "./support.ts";
 
 const HOST = "127.83.1.3";
@@ -35,15 +35,7 @@ function stopReading(stream: ByteStream): void {
   socket._handle._nativeTcpHandle.readStop();
 }
 
-async function settled(total: () => number): Promise<number> {
-  // More than one look, since a busy machine may stand still itself.
-  for (let before = -1, equal = 0; equal < 4;) {
-    before = total();
-    await realClock.sleep(100);
-    equal = before === total() ? equal + 1 : 0;
-  }
-  return total();
-}
+const settled = (total: () => number) => standstill(total, { lookMs: 100, looks: 4 });
 
 Deno.test("streams that nobody reads take their windows and no more, and stop nobody else", async () => {
   const accepted: ByteStream[] = [];

@@ -1,6 +1,7 @@
 import { deepStrictEqual as assertEquals, ok as assert } from "node:assert/strict";
 import { OpenFiles, OwnProcess } from "#linux";
 import { isIpv6Available } from "../../../lib/linux/process.ts";
+import { KERNEL_GRANTS_SLICES, schedField, SHORT_SLICE_NS } from "../../support/slices.ts";
 
 Deno.test("OpenFiles.limit() is the soft limit that the shell sees", async () => {
   const { stdout } = await new Deno.Command("sh", { args: ["-c", "ulimit -n"] }).output();
@@ -49,19 +50,15 @@ Deno.test("askForShortSlices() shortens the slices of its thread, and leaves its
   const program = `
     import { OwnProcess } from "#linux";
     const wasTaken = OwnProcess.askForShortSlices();
-    const text = Deno.readTextFileSync("/proc/thread-self/sched");
-    const field = (name) => Number(new RegExp("^" + name + " *: *([0-9]+)", "m").exec(text)?.[1]);
-    console.log(JSON.stringify({ wasTaken, sliceNs: field("se.slice"), priority: field("prio") }));`;
+    console.log(JSON.stringify({ wasTaken, sched: Deno.readTextFileSync("/proc/thread-self/sched") }));`;
   const { stdout } = await new Deno.Command("nice", {
     args: ["-n", "5", Deno.execPath(), "eval", program],
     cwd: new URL("../../../", import.meta.url),
   }).output();
-  const told = JSON.parse(new TextDecoder().decode(stdout)) as Record<string, unknown>;
-  assertEquals(told["wasTaken"], true);
-  assertEquals(told["priority"], 125);
-  const [major, minor] = Deno.osRelease().split(".").map(Number);
-  // Earlier kernels take it and do nothing.
-  if (major! > 6 || (major === 6 && minor! >= 12)) assertEquals(told["sliceNs"], 100_000);
+  const { wasTaken, sched } = JSON.parse(new TextDecoder().decode(stdout));
+  assertEquals(wasTaken, true);
+  assertEquals(schedField(sched, "prio"), 125);
+  if (KERNEL_GRANTS_SLICES) assertEquals(schedField(sched, "se.slice"), SHORT_SLICE_NS);
 });
 
 Deno.test("isIpv6Available() agrees with what the kernel lets us bind", () => {

@@ -16,7 +16,8 @@ import {
   IstioCertificateResponseSchema,
 } from "../../../proto/gen/ca_pb.ts";
 import type { ServerFault } from "../../../lib/standin/faults.ts";
-import { localMesh, SHOP, shop, until } from "./example.ts";
+import { until } from "../../support/netns.ts";
+import { localMesh, SHOP, shop } from "./example.ts";
 
 const IP = "127.56.0.1";
 const CA_PATH = "/istio.v1.auth.IstioCertificateService/CreateCertificate";

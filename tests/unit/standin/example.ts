@@ -38,12 +38,3 @@ export function request(
   const typeUrl = type === "address" || type === "authorization" ? URLS[type] : type;
   return create(DeltaDiscoveryRequestSchema, { typeUrl, ...fields });
 }
-
-/** Real sockets take real time. */
-export async function until(what: string, isSo: () => boolean): Promise<void> {
-  for (let round = 0; round < 6_000; round++) {
-    if (isSo()) return;
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  throw new Error(`never: ${what}`);
-}

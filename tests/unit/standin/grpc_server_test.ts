@@ -5,7 +5,7 @@ import { Client, credentials, Metadata, type ServiceError, type StatusObject } f
 import { realClock } from "#system";
 import { MeshAuthority } from "#standin";
 import { type GrpcCall, GrpcServer } from "../../../lib/standin/grpc_server.ts";
-import { until } from "./example.ts";
+import { until } from "../../support/netns.ts";
 
 const IP = "127.56.2.1";
 const MESSAGE_BYTES_MAX = 1_000_000;

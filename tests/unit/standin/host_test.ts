@@ -6,7 +6,7 @@ import { realClock, realRng, seededRng } from "#system";
 import { Ip } from "#values";
 import { CredentialFiles } from "../../../lib/standin/credentials.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
-import { until } from "./example.ts";
+import { until } from "../../support/netns.ts";
 
 const test = (name: string, fn: () => Promise<void>) =>
   Deno.test({ name, fn, sanitizeOps: false, sanitizeResources: false });

@@ -10,6 +10,7 @@ import { FakeClock } from "../../support/fake_clock.ts";
 import { realNetwork, realTurn } from "../../support/network.ts";
 import { until } from "../../support/netns.ts";
 import { mintLeaf, mintRoot } from "../../support/pki.ts";
+import { standstill } from "../../support/waiting.ts";
 import { ControlPlane } from "./control_plane.ts";
 import { responseBytes, workload } from "./messages.ts";
 
@@ -226,12 +227,7 @@ test("3.10: a server that speaks and does not read is not read either, and loses
   const count = 20_000;
   for (let nonce = 0; nonce < count; nonce++) stream.say("address", { nonce: `${nonce}` });
   const handled = () => watch.status().types[0]!.messagesReceived;
-  let before = -1;
-  await until("it stands still", async () => {
-    before = handled();
-    await realClock.sleep(300);
-    return handled() === before;
-  });
+  const before = await standstill(handled, { lookMs: 300, looks: 2 });
   ok(before < count / 2, `${before} answers wait`);
   stream.call.resume();
   for (let nonce = 0; nonce < count; nonce++) {
@@ -247,12 +243,8 @@ test("3.10: a server that does not read and dies is noticed, and followed when i
   await stream.greet();
   stream.call.pause();
   for (let nonce = 0; nonce < 20_000; nonce++) stream.say("address", { nonce: `${nonce}` });
-  let before = -1;
-  await until("it stands still", async () => {
-    before = watch.status().types[0]!.messagesReceived;
-    await realClock.sleep(300);
-    return watch.status().types[0]!.messagesReceived === before;
-  });
+  const handled = () => watch.status().types[0]!.messagesReceived;
+  await standstill(handled, { lookMs: 300, looks: 2 });
   plane[Symbol.dispose]();
   await until("it is noticed", () => watch.status().lastError !== undefined);
   using again = await ControlPlane.start(HOST, [leaf], plane.port);

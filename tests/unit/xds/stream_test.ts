@@ -6,6 +6,7 @@ import { silentLog } from "#log";
 import { realClock, seededRng } from "#system";
 import { watchXds, type XdsOptions, type XdsWatch } from "#xds";
 import { realNetwork, realTurn } from "../../support/network.ts";
+import { until } from "../../support/netns.ts";
 import { mintLeaf, mintRoot } from "../../support/pki.ts";
 import { ControlPlane } from "./control_plane.ts";
 import { garbage, policy, workload } from "./messages.ts";
@@ -53,14 +54,6 @@ async function textOf(metrics: Metrics): Promise<string> {
   let text = "";
   for await (const part of metrics.expose("text", () => Promise.resolve())) text += part;
   return text;
-}
-
-async function until(what: string, isSo: () => boolean): Promise<void> {
-  for (let round = 0; round < 6_000; round++) {
-    if (isSo()) return;
-    await realClock.sleep(10);
-  }
-  throw new Error(`never: ${what}`);
 }
 
 const errorOf = (watch: XdsWatch) => watch.status().lastError ?? "";
