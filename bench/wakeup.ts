@@ -1,10 +1,12 @@
 /**
  * How late a thread is woken up beside busy neighbours, with the kernel's usual slices and with short ones, by turns: why
- * data threads ask for those (ARCHITECTURE.md). Run: deno run -A bench/wakeup.ts [busy neighbours] [rounds]
+ * data threads ask for those (ARCHITECTURE.md). Run: deno run -A bench/wakeup.ts
  * @module
  */
 import { OwnProcess } from "#linux";
 
+const NEIGHBOURS = 6;
+const ROUNDS = 3;
 const SECONDS = 4;
 const INTERVAL_MS = 1;
 /** What a data thread has to do for a request, about. */
@@ -28,13 +30,13 @@ function measure(how: string): void {
   console.log(`${how}: p50 ${at(0.5)}, p99 ${at(0.99)}, p99.9 ${at(0.999)} ms late`);
 }
 
-async function main(neighboursCount: number, roundsCount: number): Promise<void> {
+async function main(): Promise<void> {
   const neighbours = Array.from(
-    { length: neighboursCount },
+    { length: NEIGHBOURS },
     () => new Deno.Command("sh", { args: ["-c", "while :; do :; done"] }).spawn(),
   );
   try {
-    for (let round = 0; round < roundsCount; round++) {
+    for (let round = 0; round < ROUNDS; round++) {
       for (const how of HOW) {
         const args = ["run", "-A", "--quiet", new URL(import.meta.url).pathname, "--child", how];
         await new Deno.Command(Deno.execPath(), { args, stdout: "inherit" }).spawn().status;
@@ -47,7 +49,7 @@ async function main(neighboursCount: number, roundsCount: number): Promise<void>
 }
 
 if (import.meta.main) {
-  const [first, second] = Deno.args;
-  if (first === "--child") measure(second!);
-  else await main(Number(first ?? 6), Number(second ?? 3));
+  const [first, how] = Deno.args;
+  if (first === "--child") measure(how!);
+  else await main();
 }

@@ -22,9 +22,9 @@ export type ThreadSpawner = (boot: ThreadBoot) => SpawnedThread;
 
 /**
  * For young objects of a data thread: most die at once, and the runtime's own 48 MiB are memory that nobody needs
- * (measured: 16 MB less under load, 10 KB less for each idle connection). With 3 what lives for a tenth of a second grows
- * old, and collecting that holds a thread up for 10 ms twice as often (measured at 1,000 requests/s, a tenth of them on
- * new connections: 0.86 of the processor time with 6, the same RSS). Only node's Worker can be told.
+ * (measured: 16 MB less under load, 10 KB less for each idle connection). With 3 more of what lives for a tenth of a second
+ * grows old, and collecting that holds a thread up for some 10 ms (measured at 1,000 requests/s, a tenth of them on new
+ * connections: 0.82 and 0.89 of the processor time with 6, the same RSS). Only node's Worker can be told.
  */
 const YOUNG_MEGABYTES = 6;
 
